@@ -1,0 +1,17 @@
+//! Chooses the kernels of the target: sets `cfg(kernels = "x86_64" | "aarch64" | "portable")`.
+//!
+//! One name decides in one place, so that a later target (wasm simd128, say) is a line here and a file in
+//! `src/kernels`. Nothing is written anywhere; there is no `links` key, because that would forbid two versions of this
+//! crate in one dependency graph.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(kernels, values(\"x86_64\", \"aarch64\", \"portable\"))");
+    let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let kernels = match arch.as_str() {
+        "x86_64" => "x86_64",
+        "aarch64" => "aarch64",
+        _ => "portable",
+    };
+    println!("cargo::rustc-cfg=kernels=\"{kernels}\"");
+}

@@ -1,0 +1,532 @@
+//! Packing linear layers: weights are packed once into the caller's bytes, and used many times. y = x * w^T + bias, where w has a row
+//! of `k` weights for each of `n` outputs. The bytes can be stored, and used on any machine at any alignment; a header is
+//! checked at every use, and bytes that are foreign, damaged, cut off or of another version are `TERSOR_E_LAYOUT`.
+
+use crate::context::tersor_context;
+use crate::ffi::Caller;
+use crate::mask::{count_of, tersor_bf16, tersor_f16};
+use crate::panic::export;
+use crate::status::{Failure, Rename, tersor_status};
+use std::ffi::c_void;
+use tersor::linear::{Format, PackedLinear, Weights, write_bias, write_input_params};
+use tersor::quant::{Code, Params};
+use tersor::{bf16, f16};
+
+/// How many bytes `tersor_pack_f32` writes for `n` x `k` weights.
+///
+/// @param out_bytes  receives the size
+/// @return nothing beyond the conventions
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_f32_size(
+    context: *const tersor_context,
+    n: usize,
+    k: usize,
+    out_bytes: *mut usize,
+) -> tersor_status {
+    export(|caller| dense_size(caller, context, Format::F32, (n, k), false, out_bytes))
+}
+
+/// Packs f32 weights.
+///
+/// @param weights       `n` rows of `k` weights; those that survive are finite
+/// @param mask          what it condemns counts as 0. NULL: everything survives
+/// @param mask_bytes    the size of `mask`
+/// @param packed        receives the layer
+/// @param packed_bytes  exactly what `tersor_pack_f32_size` says
+/// @return `TERSOR_E_NOT_FINITE` naming the weight; `TERSOR_E_LENGTH` for `packed_bytes` or `mask_bytes`;
+///         `TERSOR_E_OUT_OF_RANGE` for the stride
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_f32(
+    context: *const tersor_context,
+    weights: *const f32,
+    n: usize,
+    k: usize,
+    stride: usize,
+    mask: *const u8,
+    mask_bytes: usize,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let weights = Weights::from(caller.matrix::<f32>("weights", weights, n, k, stride)?);
+        let weights = masked(caller, weights, mask, mask_bytes, (n, k))?;
+        pack(caller, context, &weights, packed, packed_bytes)
+    })
+}
+
+/// How many bytes `tersor_pack_f16` writes for `n` x `k` weights.
+///
+/// @param out_bytes  receives the size
+/// @return nothing beyond the conventions
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_f16_size(
+    context: *const tersor_context,
+    n: usize,
+    k: usize,
+    out_bytes: *mut usize,
+) -> tersor_status {
+    export(|caller| dense_size(caller, context, Format::F16, (n, k), false, out_bytes))
+}
+
+/// Packs f16 weights.
+///
+/// @param weights       `n` rows of `k` weights; those that survive are finite
+/// @param mask          what it condemns counts as 0. NULL: everything survives
+/// @param mask_bytes    the size of `mask`
+/// @param packed        receives the layer
+/// @param packed_bytes  exactly what `tersor_pack_f16_size` says
+/// @return `TERSOR_E_NOT_FINITE` naming the weight; `TERSOR_E_LENGTH` for `packed_bytes` or `mask_bytes`;
+///         `TERSOR_E_OUT_OF_RANGE` for the stride
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_f16(
+    context: *const tersor_context,
+    weights: *const tersor_f16,
+    n: usize,
+    k: usize,
+    stride: usize,
+    mask: *const u8,
+    mask_bytes: usize,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let weights = Weights::from(caller.matrix::<f16>("weights", weights, n, k, stride)?);
+        let weights = masked(caller, weights, mask, mask_bytes, (n, k))?;
+        pack(caller, context, &weights, packed, packed_bytes)
+    })
+}
+
+/// How many bytes `tersor_pack_bf16` writes for `n` x `k` weights.
+///
+/// @param out_bytes  receives the size
+/// @return nothing beyond the conventions
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_bf16_size(
+    context: *const tersor_context,
+    n: usize,
+    k: usize,
+    out_bytes: *mut usize,
+) -> tersor_status {
+    export(|caller| dense_size(caller, context, Format::Bf16, (n, k), false, out_bytes))
+}
+
+/// Packs bf16 weights.
+///
+/// @param weights       `n` rows of `k` weights; those that survive are finite
+/// @param mask          what it condemns counts as 0. NULL: everything survives
+/// @param mask_bytes    the size of `mask`
+/// @param packed        receives the layer
+/// @param packed_bytes  exactly what `tersor_pack_bf16_size` says
+/// @return `TERSOR_E_NOT_FINITE` naming the weight; `TERSOR_E_LENGTH` for `packed_bytes` or `mask_bytes`;
+///         `TERSOR_E_OUT_OF_RANGE` for the stride
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_bf16(
+    context: *const tersor_context,
+    weights: *const tersor_bf16,
+    n: usize,
+    k: usize,
+    stride: usize,
+    mask: *const u8,
+    mask_bytes: usize,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let weights = Weights::from(caller.matrix::<bf16>("weights", weights, n, k, stride)?);
+        let weights = masked(caller, weights, mask, mask_bytes, (n, k))?;
+        pack(caller, context, &weights, packed, packed_bytes)
+    })
+}
+
+/// How many bytes `tersor_pack_i8` writes for `n` x `k` codes.
+///
+/// @param zero_points  those that will be packed; NULL means all are 0
+/// @param channels     how many: 1 or `n`
+/// @param out_bytes    receives the size, which is smaller where every zero point is 0
+/// @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_i8_size(
+    context: *const tersor_context,
+    n: usize,
+    k: usize,
+    zero_points: *const i32,
+    channels: usize,
+    out_bytes: *mut usize,
+) -> tersor_status {
+    export(|caller| {
+        let zero_points: Option<&[i32]> = caller.optional_input("zero_points", zero_points, channels)?;
+        let affine = zero_points.unwrap_or(&[0]).iter().any(|&zero_point| zero_point != 0);
+        dense_size(caller, context, Format::Int8, (n, k), affine, out_bytes)
+    })
+}
+
+/// Packs int8 codes: the weight is scale * (code - zero_point).
+///
+/// @param weights       `n` rows of `k` codes
+/// @param scales        `channels` scales, finite and above 0; NULL means all are 1 (for `tersor_matmul_i8`)
+/// @param zero_points   `channels` zero points, each a code; NULL means all are 0
+/// @param channels      1, or `n`
+/// @param packed        receives the layer
+/// @param packed_bytes  exactly what `tersor_pack_i8_size` says
+/// @return `TERSOR_E_LENGTH`, `TERSOR_E_OUT_OF_RANGE`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_i8(
+    context: *const tersor_context,
+    weights: *const i8,
+    n: usize,
+    k: usize,
+    stride: usize,
+    scales: *const f32,
+    zero_points: *const i32,
+    channels: usize,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let weights = caller.matrix::<i8>("weights", weights, n, k, stride)?;
+        let scales = caller.optional_input("scales", scales, channels)?.unwrap_or(&[1.0]);
+        let zero_points = caller.optional_input("zero_points", zero_points, channels)?.unwrap_or(&[]);
+        pack(caller, context, &Weights::int8(weights, scales, zero_points), packed, packed_bytes)
+    })
+}
+
+/// How many bytes `tersor_pack_u8` writes for `n` x `k` codes.
+///
+/// @param zero_points  those that will be packed; NULL means all are 0
+/// @param channels     how many: 1 or `n`
+/// @param out_bytes    receives the size, which is smaller where every zero point is 128
+/// @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_u8_size(
+    context: *const tersor_context,
+    n: usize,
+    k: usize,
+    zero_points: *const i32,
+    channels: usize,
+    out_bytes: *mut usize,
+) -> tersor_status {
+    export(|caller| {
+        let zero_points: Option<&[i32]> = caller.optional_input("zero_points", zero_points, channels)?;
+        let affine = zero_points.unwrap_or(&[0]).iter().any(|&zero_point| zero_point != 128);
+        dense_size(caller, context, Format::Int8, (n, k), affine, out_bytes)
+    })
+}
+
+/// Packs uint8 codes: the weight is scale * (code - zero_point).
+///
+/// @param weights       `n` rows of `k` codes
+/// @param scales        `channels` scales, finite and above 0; NULL means all are 1 (for `tersor_matmul_i8`)
+/// @param zero_points   `channels` zero points, each a code; NULL means all are 0
+/// @param channels      1, or `n`
+/// @param packed        receives the layer
+/// @param packed_bytes  exactly what `tersor_pack_u8_size` says
+/// @return `TERSOR_E_LENGTH`, `TERSOR_E_OUT_OF_RANGE`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_u8(
+    context: *const tersor_context,
+    weights: *const u8,
+    n: usize,
+    k: usize,
+    stride: usize,
+    scales: *const f32,
+    zero_points: *const i32,
+    channels: usize,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let weights = caller.matrix::<u8>("weights", weights, n, k, stride)?;
+        let scales = caller.optional_input("scales", scales, channels)?.unwrap_or(&[1.0]);
+        let zero_points = caller.optional_input("zero_points", zero_points, channels)?.unwrap_or(&[]);
+        pack(caller, context, &Weights::uint8(weights, scales, zero_points), packed, packed_bytes)
+    })
+}
+
+/// How many bytes `tersor_pack_sparse_f32` writes. Depends on how many weights survive.
+///
+/// @param out_bytes  receives the size
+/// @return as `tersor_pack_sparse_f32`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_sparse_f32_size(
+    context: *const tersor_context,
+    weights: *const f32,
+    n: usize,
+    k: usize,
+    stride: usize,
+    mask: *const u8,
+    mask_bytes: usize,
+    out_bytes: *mut usize,
+) -> tersor_status {
+    export(|caller| {
+        let weights = Weights::from(caller.matrix::<f32>("weights", weights, n, k, stride)?);
+        let weights = masked(caller, weights, mask, mask_bytes, (n, k))?;
+        size(caller, context, &weights.sparse(), out_bytes)
+    })
+}
+
+/// Packs the f32 weights that are not 0, one by one.
+///
+/// @param weights       `n` rows of `k` weights; those that survive are finite
+/// @param mask          what it condemns counts as 0. NULL: everything survives
+/// @param mask_bytes    the size of `mask`
+/// @param packed        receives the layer
+/// @param packed_bytes  exactly what `tersor_pack_sparse_f32_size` says
+/// @return `TERSOR_E_NOT_FINITE` naming the weight; `TERSOR_E_LENGTH`; `TERSOR_E_OUT_OF_RANGE` for more inputs than 65,536
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_sparse_f32(
+    context: *const tersor_context,
+    weights: *const f32,
+    n: usize,
+    k: usize,
+    stride: usize,
+    mask: *const u8,
+    mask_bytes: usize,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let weights = Weights::from(caller.matrix::<f32>("weights", weights, n, k, stride)?);
+        let weights = masked(caller, weights, mask, mask_bytes, (n, k))?;
+        pack(caller, context, &weights.sparse(), packed, packed_bytes)
+    })
+}
+
+/// How many bytes `tersor_pack_sparse_i8` writes. Depends on how many blocks survive.
+///
+/// @param out_bytes  receives the size
+/// @return as `tersor_pack_sparse_i8`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_sparse_i8_size(
+    context: *const tersor_context,
+    weights: *const i8,
+    n: usize,
+    k: usize,
+    stride: usize,
+    mask: *const u8,
+    mask_bytes: usize,
+    out_bytes: *mut usize,
+) -> tersor_status {
+    export(|caller| {
+        let weights = Weights::int8(caller.matrix::<i8>("weights", weights, n, k, stride)?, &[1.0], &[]);
+        let weights = masked(caller, weights, mask, mask_bytes, (n, k))?;
+        size(caller, context, &weights.sparse(), out_bytes)
+    })
+}
+
+/// Packs blocks of four int8 codes along the inputs that are not all 0. Pays most where blocks were pruned as a whole.
+///
+/// @param weights       `n` rows of `k` codes, whose zero point is 0
+/// @param scales        `channels` scales, finite and above 0; NULL means all are 1
+/// @param channels      1, or `n`
+/// @param mask          what it condemns counts as 0. NULL: everything survives
+/// @param mask_bytes    the size of `mask`
+/// @param packed        receives the layer
+/// @param packed_bytes  exactly what `tersor_pack_sparse_i8_size` says
+/// @return `TERSOR_E_LENGTH`, `TERSOR_E_OUT_OF_RANGE`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_sparse_i8(
+    context: *const tersor_context,
+    weights: *const i8,
+    n: usize,
+    k: usize,
+    stride: usize,
+    scales: *const f32,
+    channels: usize,
+    mask: *const u8,
+    mask_bytes: usize,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let scales = caller.optional_input("scales", scales, channels)?.unwrap_or(&[1.0]);
+        let weights = Weights::int8(caller.matrix::<i8>("weights", weights, n, k, stride)?, scales, &[]);
+        let weights = masked(caller, weights, mask, mask_bytes, (n, k))?;
+        pack(caller, context, &weights.sparse(), packed, packed_bytes)
+    })
+}
+
+/// Gives a packed layer a bias.
+///
+/// @param bias    `n` numbers, all finite
+/// @param n       the outputs of the layer
+/// @param packed  changed in place
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` when the layer has another number of outputs; `TERSOR_E_NOT_FINITE`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_packed_set_bias(
+    bias: *const f32,
+    n: usize,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let bias: &[f32] = caller.input("bias", bias, n)?;
+        Ok(write_bias(caller.bytes_mut("packed", packed, packed_bytes)?, bias)?)
+    })
+}
+
+/// Gives a packed integer layer a fixed quantization of its input to int8, from calibration. Without one, each row of the
+/// input gets a scale of its own when it is multiplied.
+///
+/// @param scale       finite and above 0
+/// @param zero_point  an int8 code
+/// @param packed      changed in place
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_UNSUPPORTED` for a layer of floats
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_packed_set_input_i8(
+    scale: f32,
+    zero_point: i32,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| set_input::<i8>(caller, scale, zero_point, packed, packed_bytes))
+}
+
+/// Gives a packed integer layer a fixed quantization of its input to uint8, from calibration. Without one, each row of the
+/// input gets a scale of its own when it is multiplied.
+///
+/// @param scale       finite and above 0
+/// @param zero_point  an uint8 code
+/// @param packed      changed in place
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_UNSUPPORTED` for a layer of floats
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_packed_set_input_u8(
+    scale: f32,
+    zero_point: i32,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| set_input::<u8>(caller, scale, zero_point, packed, packed_bytes))
+}
+
+/// Checks packed bytes, and says what layer they hold.
+///
+/// @param out_n  receives the number of outputs; NULL is allowed
+/// @param out_k  receives the number of inputs; NULL is allowed
+/// @return `TERSOR_E_LAYOUT`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_packed_shape(
+    packed: *const c_void,
+    packed_bytes: usize,
+    out_n: *mut usize,
+    out_k: *mut usize,
+) -> tersor_status {
+    export(|caller| {
+        let layer = layer(caller, packed, packed_bytes)?;
+        let (out_n, out_k) = (caller.optional_out("out_n", out_n)?, caller.optional_out("out_k", out_k)?);
+        if let Some(out) = out_n {
+            out.set(layer.out_features());
+        }
+        if let Some(out) = out_k {
+            out.set(layer.in_features());
+        }
+        Ok(())
+    })
+}
+
+fn dense_size(
+    caller: Caller,
+    context: *const tersor_context,
+    format: Format,
+    (n, k): (usize, usize),
+    affine: bool,
+    out_bytes: *mut usize,
+) -> Result<(), Failure> {
+    // Sizes are the same in every context; one that cannot be used is refused all the same.
+    caller.context(context)?;
+    let out = caller.out("out_bytes", out_bytes)?;
+    out.set(format.packed_bytes(n, k, affine)?);
+    Ok(())
+}
+
+fn size(
+    caller: Caller,
+    context: *const tersor_context,
+    weights: &Weights<'_>,
+    out_bytes: *mut usize,
+) -> Result<(), Failure> {
+    let out = caller.out("out_bytes", out_bytes)?;
+    out.set(caller.context(context)?.scope(|| weights.packed_bytes())?);
+    Ok(())
+}
+
+fn pack(
+    caller: Caller,
+    context: *const tersor_context,
+    weights: &Weights<'_>,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> Result<(), Failure> {
+    let context = caller.context(context)?;
+    let packed = caller.bytes_mut("packed", packed, packed_bytes)?;
+    Ok(context.scope(|| weights.pack_into(packed))?)
+}
+
+fn set_input<C: Code>(
+    caller: Caller,
+    scale: f32,
+    zero_point: i32,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> Result<(), Failure> {
+    let params = Params::new(C::TYPE, vec![scale], vec![zero_point], None);
+    let params = params.renamed(&[("scales[0]", "scale"), ("zero_points[0]", "zero_point")])?;
+    Ok(write_input_params(caller.bytes_mut("packed", packed, packed_bytes)?, &params)?)
+}
+
+fn masked<'a>(
+    caller: Caller,
+    weights: Weights<'a>,
+    mask: *const u8,
+    mask_bytes: usize,
+    (n, k): (usize, usize),
+) -> Result<Weights<'a>, Failure> {
+    let bits = caller.optional_mask("mask", mask, mask_bytes, count_of("weights", n, k)?)?;
+    Ok(match bits {
+        Some(bits) => weights.masked_bits(bits),
+        None => weights,
+    })
+}
+
+pub(crate) fn layer<'a>(
+    caller: Caller,
+    packed: *const c_void,
+    packed_bytes: usize,
+) -> Result<PackedLinear<'a>, Failure> {
+    Ok(PackedLinear::from_bytes(caller.bytes("packed", packed, packed_bytes)?)?)
+}

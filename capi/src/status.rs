@@ -1,0 +1,163 @@
+//! Status codes. Every function that can fail returns one; 0 is success. When it is not 0, no output was written, and
+//! `tersor_last_error` says which argument was refused, its value, and the limit that it broke.
+
+use crate::ffi::Caller;
+use std::cell::RefCell;
+use std::ffi::c_char;
+use tersor::Error;
+
+/// The outcome of a call: `TERSOR_OK` or one of `TERSOR_E_*`. Numbers are never reused.
+pub type tersor_status = i32;
+
+/// Success.
+pub const TERSOR_OK: tersor_status = 0;
+/// A pointer is NULL where the function's comment does not allow it.
+pub const TERSOR_E_NULL: tersor_status = 1;
+/// An array has another shape than the call needs.
+pub const TERSOR_E_SHAPE: tersor_status = 2;
+/// A buffer has another length than the call needs.
+pub const TERSOR_E_LENGTH: tersor_status = 3;
+/// An array that must hold something is empty.
+pub const TERSOR_E_EMPTY: tersor_status = 4;
+/// A NaN or an infinity where only finite numbers make sense.
+pub const TERSOR_E_NOT_FINITE: tersor_status = 5;
+/// A number is outside of what it may be.
+pub const TERSOR_E_OUT_OF_RANGE: tersor_status = 6;
+/// Sizes whose product does not fit into memory.
+pub const TERSOR_E_SIZE_OVERFLOW: tersor_status = 7;
+/// A combination that has a meaning, but that the function cannot do.
+pub const TERSOR_E_UNSUPPORTED: tersor_status = 8;
+/// Bytes that do not hold what they should: foreign, truncated, damaged, or written by another version.
+pub const TERSOR_E_LAYOUT: tersor_status = 9;
+/// An instruction set was asked for that does not exist or that this machine lacks.
+pub const TERSOR_E_ISA: tersor_status = 10;
+/// A pointer is not aligned for its type.
+pub const TERSOR_E_ALIGNMENT: tersor_status = 11;
+/// The `struct_size` of an options struct is not one that this version knows; call its `_init` function first.
+pub const TERSOR_E_STRUCT_SIZE: tersor_status = 12;
+/// The system refused to start a thread.
+pub const TERSOR_E_THREAD: tersor_status = 13;
+/// A bug in tersor. The call's outputs are undefined; nothing else is.
+pub const TERSOR_E_PANIC: tersor_status = 14;
+/// A reason that has no number in this version.
+pub const TERSOR_E_OTHER: tersor_status = 15;
+
+/// The name of a status, for instance `"TERSOR_E_NULL"`; `"unknown status"` for a number that is none. Never NULL; do
+/// not free it.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn tersor_status_name(status: tersor_status) -> *const c_char {
+    let name = match status {
+        TERSOR_OK => c"TERSOR_OK",
+        TERSOR_E_NULL => c"TERSOR_E_NULL",
+        TERSOR_E_SHAPE => c"TERSOR_E_SHAPE",
+        TERSOR_E_LENGTH => c"TERSOR_E_LENGTH",
+        TERSOR_E_EMPTY => c"TERSOR_E_EMPTY",
+        TERSOR_E_NOT_FINITE => c"TERSOR_E_NOT_FINITE",
+        TERSOR_E_OUT_OF_RANGE => c"TERSOR_E_OUT_OF_RANGE",
+        TERSOR_E_SIZE_OVERFLOW => c"TERSOR_E_SIZE_OVERFLOW",
+        TERSOR_E_UNSUPPORTED => c"TERSOR_E_UNSUPPORTED",
+        TERSOR_E_LAYOUT => c"TERSOR_E_LAYOUT",
+        TERSOR_E_ISA => c"TERSOR_E_ISA",
+        TERSOR_E_ALIGNMENT => c"TERSOR_E_ALIGNMENT",
+        TERSOR_E_STRUCT_SIZE => c"TERSOR_E_STRUCT_SIZE",
+        TERSOR_E_THREAD => c"TERSOR_E_THREAD",
+        TERSOR_E_PANIC => c"TERSOR_E_PANIC",
+        TERSOR_E_OTHER => c"TERSOR_E_OTHER",
+        _ => c"unknown status",
+    };
+    name.as_ptr()
+}
+
+/// The message of the calling thread's last call that failed; empty when none has. Calls that succeed do not change it.
+///
+/// Works as `snprintf` does: at most `capacity` bytes are written, always with a terminating 0, and the length of the
+/// whole message (UTF-8, without the 0) is returned, so that `tersor_last_error(NULL, 0)` asks for it.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_last_error(buffer: *mut c_char, capacity: usize) -> usize {
+    LAST_ERROR
+        .try_with(|message| {
+            let message = message.borrow();
+            Caller::of_export().write_string(&message, buffer, capacity);
+            message.len()
+        })
+        .unwrap_or(0)
+}
+
+thread_local! {
+    static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Why an export refuses a call: a status and its message.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: tersor_status,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(status: tersor_status, message: impl Into<String>) -> Self {
+        Failure { status, message: message.into() }
+    }
+
+    pub(crate) fn out_of_range(argument: &str, value: impl ToString, limit: impl Into<String>) -> Self {
+        Error::OutOfRange {
+            argument: argument.to_owned().into(),
+            value: value.to_string(),
+            limit: limit.into(),
+        }
+        .into()
+    }
+
+    /// Keeps the message for `tersor_last_error` and gives the status. A thread that is ending keeps none.
+    pub(crate) fn report(self) -> tersor_status {
+        let _ = LAST_ERROR.try_with(|message| *message.borrow_mut() = self.message);
+        self.status
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match error {
+            Error::Shape { .. } => TERSOR_E_SHAPE,
+            Error::Length { .. } => TERSOR_E_LENGTH,
+            Error::Empty { .. } => TERSOR_E_EMPTY,
+            Error::NotFinite { .. } => TERSOR_E_NOT_FINITE,
+            Error::OutOfRange { .. } => TERSOR_E_OUT_OF_RANGE,
+            Error::SizeOverflow { .. } => TERSOR_E_SIZE_OVERFLOW,
+            Error::Unsupported { .. } => TERSOR_E_UNSUPPORTED,
+            Error::Layout { .. } => TERSOR_E_LAYOUT,
+            Error::Isa { .. } => TERSOR_E_ISA,
+            _ => TERSOR_E_OTHER,
+        };
+        Failure::new(status, error.to_string())
+    }
+}
+
+/// Errors name the argument of the Rust function; C's is sometimes called otherwise.
+pub(crate) trait Rename<T> {
+    /// The failure with C's names: pairs of the name in Rust and the name in C.
+    fn renamed(self, names: &[(&str, &'static str)]) -> Result<T, Failure>;
+}
+
+impl<T> Rename<T> for tersor::Result<T> {
+    fn renamed(self, names: &[(&str, &'static str)]) -> Result<T, Failure> {
+        self.map_err(|mut error| {
+            if let Error::Shape { argument, .. }
+            | Error::Length { argument, .. }
+            | Error::Empty { argument }
+            | Error::NotFinite { argument, .. }
+            | Error::OutOfRange { argument, .. }
+            | Error::SizeOverflow { argument, .. }
+            | Error::Layout { argument, .. } = &mut error
+                && let Some((_, new)) = names.iter().find(|(old, _)| old == argument)
+            {
+                *argument = (*new).into();
+            }
+            error.into()
+        })
+    }
+}

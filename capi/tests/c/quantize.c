@@ -1,0 +1,229 @@
+/* Quantization, observers, fake quantization, casts. */
+#include "check.h"
+
+static const float x[2][3] = {{1.27f, 0.0f, -0.64f}, {0.02f, 0.254f, 0.0f}};
+
+static void test_refusals(void) {
+    const float bad[2] = {1.0f, INFINITY};
+    const float *src = &x[0][0];
+    int8_t codes[6] = {9, 9, 9, 9, 9, 9};
+    uint8_t ucodes[6] = {9, 9, 9, 9, 9, 9};
+    float scale[3] = {7, 7, 7}, values[6] = {5, 5, 5, 5, 5, 5};
+    int32_t zero[3] = {7, 7, 7};
+    tersor_quantize_options options;
+    OK(tersor_quantize_options_init(&options, sizeof options));
+
+    REFUSED(TERSOR_E_NOT_FINITE, "src: element 1", codes, tersor_quantize_i8(NULL, bad, 1, 2, 2, NULL, codes, 2, scale, zero));
+    CHECK(scale[0] == 7 && zero[0] == 7);
+    REFUSED(TERSOR_E_NOT_FINITE, "inf", ucodes,
+            tersor_quantize_u8_per_channel(NULL, bad, 1, 2, 2, NULL, ucodes, 2, scale, zero));
+    REFUSED(TERSOR_E_NOT_FINITE, "", scale, tersor_choose_params_i8(NULL, bad, 1, 2, 2, NULL, scale, zero));
+    REFUSED(TERSOR_E_EMPTY, "", scale, tersor_choose_params_u8(NULL, NULL, 0, 0, 0, NULL, scale, zero));
+    REFUSED(TERSOR_E_NULL, "src", scale, tersor_choose_params_i8_per_channel(NULL, NULL, 2, 3, 3, NULL, scale, zero));
+    REFUSED(TERSOR_E_NULL, "zero_points", scale, tersor_choose_params_u8_per_channel(NULL, src, 2, 3, 3, NULL, scale, NULL));
+    REFUSED(TERSOR_E_NULL, "dst", scale, tersor_quantize_i8_per_channel(NULL, src, 2, 3, 3, NULL, NULL, 3, scale, zero));
+    REFUSED(TERSOR_E_NULL, "scales", codes, tersor_quantize_i8(NULL, src, 2, 3, 3, NULL, codes, 3, NULL, zero));
+    REFUSED(TERSOR_E_NULL, "zero_points", ucodes, tersor_quantize_u8(NULL, src, 2, 3, 3, NULL, ucodes, 3, scale, NULL));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "stride of dst", codes, tersor_quantize_i8(NULL, src, 2, 3, 3, NULL, codes, 2, scale, zero));
+    REFUSED(TERSOR_E_SIZE_OVERFLOW, "src", codes,
+            tersor_quantize_i8(NULL, src, SIZE_MAX / 8, 3, SIZE_MAX / 16, NULL, codes, 3, scale, zero));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "", scale, tersor_choose_params_i8_from_range(2, 1, NULL, scale, zero));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "", scale, tersor_choose_params_u8_from_range(NAN, 1, NULL, scale, zero));
+    options.rules = 50;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.rules is 50", scale,
+            tersor_choose_params_i8_from_range(0, 1, &options, scale, zero));
+    options.rules = TERSOR_RULES_ONNX_DYNAMIC;
+    REFUSED(TERSOR_E_UNSUPPORTED, "", scale, tersor_choose_params_i8_from_range(0, 1, &options, scale, NULL));
+    options.rules = TERSOR_RULES_TERSOR;
+    options.axis = 2;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.axis is 2", scale,
+            tersor_quantize_i8_per_channel(NULL, src, 2, 3, 3, &options, codes, 3, scale, zero));
+    options.axis = 0;
+    options.lowest = -300;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "", scale, tersor_choose_params_i8(NULL, src, 2, 3, 3, &options, scale, zero));
+
+    const float one = 1.0f, negative = -1.0f;
+    const int32_t far_away = 128;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "scales[0]", codes,
+            tersor_quantize_i8_with_params(NULL, src, 2, 3, 3, &negative, NULL, 1, NULL, codes, 3));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "zero_points[0]", codes,
+            tersor_quantize_i8_with_params(NULL, src, 2, 3, 3, &one, &far_away, 1, NULL, codes, 3));
+    REFUSED(TERSOR_E_NULL, "scales", ucodes,
+            tersor_quantize_u8_with_params(NULL, src, 2, 3, 3, NULL, NULL, 1, NULL, ucodes, 3));
+    const float three[3] = {1, 1, 1};
+    REFUSED(TERSOR_E_SHAPE, "", codes, tersor_quantize_i8_with_params(NULL, src, 2, 3, 3, three, NULL, 3, NULL, codes, 3));
+    REFUSED(TERSOR_E_NULL, "src", values, tersor_dequantize_i8(NULL, NULL, 2, 3, 3, &one, NULL, 1, NULL, values, 3));
+    REFUSED(TERSOR_E_NULL, "dst", codes, tersor_dequantize_u8(NULL, ucodes, 2, 3, 3, &one, NULL, 1, NULL, NULL, 3));
+    REFUSED(TERSOR_E_EMPTY, "scales", values, tersor_dequantize_u8(NULL, ucodes, 2, 3, 3, &one, NULL, 0, NULL, values, 3));
+    REFUSED(TERSOR_E_NULL, "y", codes, tersor_fake_quantize_i8(NULL, src, 2, 3, 3, &one, NULL, 1, NULL, NULL, 3));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "stride of x", values,
+            tersor_fake_quantize_u8(NULL, src, 2, 3, 2, &one, NULL, 1, NULL, values, 3));
+    REFUSED(TERSOR_E_NULL, "dy", values,
+            tersor_fake_quantize_backward_i8(NULL, src, 2, 3, 3, NULL, 3, &one, NULL, 1, NULL, values, 3));
+    REFUSED(TERSOR_E_SHAPE, "", values,
+            tersor_fake_quantize_backward_u8(NULL, src, 2, 3, 3, src, 3, three, NULL, 3, NULL, values, 3));
+    REFUSED(TERSOR_E_STRUCT_SIZE, "", options, tersor_quantize_options_init(&options, 2));
+}
+
+void test_quantization(void) {
+    const float *src = &x[0][0];
+    int8_t *codes = ARRAY(int8_t, 7); /* two rows of three with a stride of four */
+    memset(codes, 99, 7);
+    float scales[3];
+    int32_t zeros[3];
+
+    /* Per row, symmetric. */
+    OK(tersor_quantize_i8_per_channel(NULL, src, 2, 3, 3, NULL, codes, 4, scales, NULL));
+    const int8_t expected[7] = {127, 0, -64, 99, 10, 127, 0};
+    CHECK(memcmp(codes, expected, 7) == 0);
+    CHECK(scales[0] == 1.27f / 127 && scales[1] == 0.254f / 127);
+    float *values = ARRAY(float, 6);
+    OK(tersor_dequantize_i8(NULL, codes, 2, 3, 4, scales, NULL, 2, NULL, values, 3));
+    CHECK(values[0] == 127 * scales[0] && values[1] == 0 && values[4] == 127 * scales[1]);
+    float chosen[2];
+    int32_t chosen_zeros[2];
+    OK(tersor_choose_params_i8_per_channel(NULL, src, 2, 3, 3, NULL, chosen, NULL));
+    CHECK(chosen[0] == scales[0] && chosen[1] == scales[1]);
+    memset(codes, 99, 7);
+    OK(tersor_quantize_i8_with_params(NULL, src, 2, 3, 3, scales, NULL, 2, NULL, codes, 4));
+    CHECK(memcmp(codes, expected, 7) == 0);
+
+    /* The whole, affine. */
+    OK(tersor_quantize_i8(NULL, src, 2, 3, 3, NULL, codes, 4, scales, zeros));
+    CHECK(fabsf(scales[0] - 1.91f / 255) < 1e-8f && codes[0] == 127 && codes[1] == zeros[0] && codes[2] == -128);
+    OK(tersor_choose_params_i8(NULL, src, 2, 3, 3, NULL, chosen, chosen_zeros));
+    CHECK(chosen[0] == scales[0] && chosen_zeros[0] == zeros[0]);
+    OK(tersor_choose_params_i8_from_range(-0.64f, 1.27f, NULL, chosen, chosen_zeros));
+    CHECK(chosen[0] == scales[0] && chosen_zeros[0] == zeros[0]);
+
+    uint8_t *ucodes = ARRAY(uint8_t, 6);
+    OK(tersor_quantize_u8(NULL, src, 2, 3, 3, NULL, ucodes, 3, scales, zeros));
+    CHECK(ucodes[0] == 255 && ucodes[1] == zeros[0] && ucodes[2] == 0);
+    OK(tersor_dequantize_u8(NULL, ucodes, 2, 3, 3, scales, zeros, 1, NULL, values, 3));
+    CHECK(values[1] == 0 && fabsf(values[0] - 1.27f) < scales[0]);
+    OK(tersor_choose_params_u8(NULL, src, 2, 3, 3, NULL, chosen, chosen_zeros));
+    CHECK(chosen[0] == scales[0] && chosen_zeros[0] == zeros[0]);
+    OK(tersor_choose_params_u8_from_range(-0.64f, 1.27f, NULL, chosen, chosen_zeros));
+    CHECK(chosen[0] == scales[0] && chosen_zeros[0] == zeros[0]);
+    /* What is given saturates; a NaN is zero. */
+    const float wild[3] = {INFINITY, -INFINITY, NAN};
+    OK(tersor_quantize_u8_with_params(NULL, wild, 1, 3, 3, scales, zeros, 1, NULL, ucodes, 3));
+    CHECK(ucodes[0] == 255 && ucodes[1] == 0 && ucodes[2] == zeros[0]);
+
+    /* Per column, by torch's rules. */
+    tersor_quantize_options options;
+    OK(tersor_quantize_options_init(&options, sizeof options));
+    options.rules = TERSOR_RULES_TORCH;
+    options.symmetric = 1;
+    options.axis = 1;
+    OK(tersor_quantize_u8_per_channel(NULL, src, 2, 3, 3, &options, ucodes, 3, scales, zeros));
+    CHECK(scales[0] == 1.27f / 127.5f && zeros[0] == 128 && zeros[2] == 128 && ucodes[0] == 255);
+    OK(tersor_choose_params_u8_per_channel(NULL, src, 2, 3, 3, &options, values, zeros));
+    CHECK(memcmp(values, scales, sizeof scales) == 0);
+
+    /* Fake quantization, and where its gradient passes. */
+    const float half = 0.5f, input[3] = {0.3f, -0.2f, 100.0f}, dy[3] = {1, 2, 3};
+    float y[3], dx[3];
+    OK(tersor_fake_quantize_i8(NULL, input, 1, 3, 3, &half, NULL, 1, NULL, y, 3));
+    CHECK(y[0] == 0.5f && y[1] == 0 && y[2] == 63.5f);
+    OK(tersor_fake_quantize_backward_i8(NULL, input, 1, 3, 3, dy, 3, &half, NULL, 1, NULL, dx, 3));
+    CHECK(dx[0] == 1 && dx[1] == 2 && dx[2] == 0);
+    const int32_t ten = 10;
+    OK(tersor_fake_quantize_u8(NULL, input, 1, 3, 3, &half, &ten, 1, NULL, y, 3));
+    CHECK(y[0] == 0.5f && y[1] == 0 && y[2] == 100.0f);
+    OK(tersor_fake_quantize_backward_u8(NULL, input, 1, 3, 3, dy, 3, &half, &ten, 1, NULL, dx, 3));
+    CHECK(dx[0] == 1 && dx[1] == 2 && dx[2] == 3);
+
+    test_refusals();
+    release(codes);
+    release(values);
+    release(ucodes);
+}
+
+void test_observers(void) {
+    const float first[3] = {0.0f, 1.5f, 3.0f}, second[2] = {-0.5f, 0.25f}, bad[1] = {NAN};
+    float scale = 7;
+    int32_t zero = 7;
+    tersor_observer observer, other;
+    OK(tersor_observer_init(TERSOR_OBSERVER_MIN_MAX, &observer, sizeof observer));
+    REFUSED(TERSOR_E_EMPTY, "", scale, tersor_observer_params_u8(&observer, NULL, &scale, &zero));
+    OK(tersor_observer_observe(NULL, first, 1, 3, 3, &observer));
+    OK(tersor_observer_init(TERSOR_OBSERVER_MIN_MAX, &other, sizeof other));
+    OK(tersor_observer_observe(NULL, second, 1, 2, 2, &other));
+    OK(tersor_observer_merge(&other, &observer));
+    CHECK(observer.min == -0.5f && observer.max == 3.0f && observer.batches == 2);
+    OK(tersor_observer_params_u8(&observer, NULL, &scale, &zero));
+    CHECK(scale == 3.5f / 255 && zero == 36);
+    OK(tersor_observer_params_i8(&observer, NULL, &scale, NULL));
+    CHECK(scale == 3.0f / 127);
+    REFUSED(TERSOR_E_NOT_FINITE, "element 0", observer, tersor_observer_observe(NULL, bad, 1, 1, 1, &observer));
+    REFUSED(TERSOR_E_EMPTY, "", observer, tersor_observer_observe(NULL, NULL, 0, 0, 0, &observer));
+    REFUSED(TERSOR_E_NULL, "observer", scale, tersor_observer_observe(NULL, first, 1, 3, 3, NULL));
+    REFUSED(TERSOR_E_NULL, "observer", scale, tersor_observer_params_i8(NULL, NULL, &scale, NULL));
+
+    OK(tersor_observer_init(TERSOR_OBSERVER_MOVING_AVERAGE, &other, sizeof other));
+    other.constant = 0.5f;
+    OK(tersor_observer_observe(NULL, first, 1, 3, 3, &other));
+    OK(tersor_observer_observe(NULL, second, 1, 2, 2, &other));
+    CHECK(other.min == -0.25f && other.max == 1.625f);
+    REFUSED(TERSOR_E_UNSUPPORTED, "order", observer, tersor_observer_merge(&other, &observer));
+    other.constant = 2;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "constant", other, tersor_observer_observe(NULL, first, 1, 3, 3, &other));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "kind is 5", other, tersor_observer_init(5, &other, sizeof other));
+    REFUSED(TERSOR_E_STRUCT_SIZE, "", other, tersor_observer_init(TERSOR_OBSERVER_MIN_MAX, &other, 4));
+
+    /* Histograms, at an odd address. */
+    size_t bytes = tersor_histogram_size();
+    unsigned char *a = ARRAY(unsigned char, bytes + 1), *b = ARRAY(unsigned char, bytes);
+    float *ramp = ARRAY(float, 10000);
+    for (int i = 0; i < 10000; i++) ramp[i] = (float)i / 100.0f;
+    const float outlier = 1e6f;
+    OK(tersor_histogram_init(a + 1, bytes));
+    OK(tersor_histogram_init(b, bytes));
+    REFUSED(TERSOR_E_EMPTY, "", scale,
+            tersor_histogram_params_u8(b, bytes, TERSOR_RANGE_MIN_MAX, 0, NULL, &scale, &zero));
+    OK(tersor_histogram_observe(NULL, ramp, 100, 100, 100, a + 1, bytes));
+    OK(tersor_histogram_observe(NULL, &outlier, 1, 1, 1, b, bytes));
+    OK(tersor_histogram_merge(b, bytes, a + 1, bytes));
+    OK(tersor_histogram_params_u8(a + 1, bytes, TERSOR_RANGE_MIN_MAX, 0, NULL, &scale, &zero));
+    CHECK(scale * 255 > 999999);
+    OK(tersor_histogram_params_u8(a + 1, bytes, TERSOR_RANGE_PERCENTILE, 99.9, NULL, &scale, &zero));
+    CHECK(scale * 255 < 101);
+    OK(tersor_histogram_params_i8(b, bytes, TERSOR_RANGE_MSE, 0, NULL, &scale, NULL));
+    CHECK(scale > 0);
+    OK(tersor_histogram_params_i8(a + 1, bytes, TERSOR_RANGE_ENTROPY, 0, NULL, &scale, NULL));
+    CHECK(scale > 0);
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "percentile", scale,
+            tersor_histogram_params_i8(b, bytes, TERSOR_RANGE_PERCENTILE, 10, NULL, &scale, NULL));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "range is 9", scale, tersor_histogram_params_i8(b, bytes, 9, 0, NULL, &scale, NULL));
+    REFUSED(TERSOR_E_NOT_FINITE, "", b[40], tersor_histogram_observe(NULL, bad, 1, 1, 1, b, bytes));
+    REFUSED(TERSOR_E_LENGTH, "histogram", b[0], tersor_histogram_init(b, bytes - 1));
+    REFUSED(TERSOR_E_LAYOUT, "histogram", b[40], tersor_histogram_observe(NULL, ramp, 1, 10, 10, b, bytes - 1));
+    b[0] = 'X';
+    REFUSED(TERSOR_E_LAYOUT, "not a histogram", a[41], tersor_histogram_merge(b, bytes, a + 1, bytes));
+    REFUSED(TERSOR_E_NULL, "other", a[41], tersor_histogram_merge(NULL, bytes, a + 1, bytes));
+    release(a);
+    release(b);
+    release(ramp);
+}
+
+void test_casts(void) {
+    const float src[5] = {1.0f, 65519.0f, 65520.0f, 1e-8f, NAN};
+    tersor_f16 f16[5];
+    tersor_bf16 bf16[5];
+    float back[5];
+    OK(tersor_cast_f32_to_f16(NULL, src, 5, f16));
+    CHECK(f16[0] == 0x3C00 && f16[1] == 0x7BFF && f16[2] == 0x7C00 && f16[3] == 0 && f16[4] == 0x7E00);
+    OK(tersor_cast_f16_to_f32(NULL, f16, 5, back));
+    CHECK(back[0] == 1 && back[1] == 65504 && isinf(back[2]) && isnan(back[4]));
+    OK(tersor_cast_f32_to_bf16(NULL, src, 5, bf16));
+    CHECK(bf16[0] == 0x3F80 && bf16[1] == 0x4780 && bf16[4] == 0x7FC0);
+    OK(tersor_cast_bf16_to_f32(NULL, bf16, 5, back));
+    CHECK(back[0] == 1 && back[1] == 65536);
+    OK(tersor_cast_f32_to_f16(NULL, NULL, 0, NULL));
+    REFUSED(TERSOR_E_NULL, "src", f16, tersor_cast_f32_to_f16(NULL, NULL, 5, f16));
+    REFUSED(TERSOR_E_NULL, "dst", f16, tersor_cast_f16_to_f32(NULL, f16, 5, NULL));
+    REFUSED(TERSOR_E_SIZE_OVERFLOW, "src", bf16, tersor_cast_f32_to_bf16(NULL, src, SIZE_MAX, bf16));
+    REFUSED(TERSOR_E_ALIGNMENT, "src", back,
+            tersor_cast_bf16_to_f32(NULL, (const tersor_bf16 *)(const void *)((const char *)bf16 + 1), 2, back));
+}

@@ -1,0 +1,144 @@
+//! One C program (`tests/c`) and one C++ program (`tests/cpp`) use all of the C API, linked as users would link them; so
+//! does the README's quick start (`examples/c/quickstart.c`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::{Language, compiler, libraries, root, run, runner};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Link {
+    Static,
+    Dynamic,
+}
+
+/// Compiles and links; `None` where a cross compiler is missing. Warnings are errors.
+fn build(
+    language: Language,
+    standard: &str,
+    sources: &[PathBuf],
+    link: Link,
+    directory: &Path,
+    extra: &[&str],
+) -> Option<PathBuf> {
+    let program = directory.join("program");
+    let mut command = compiler(language)?;
+    command.args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1", "-D_POSIX_C_SOURCE=200809L"]);
+    command.arg(format!("-std={standard}")).args(extra);
+    command.arg("-I").arg(root().join("include")).args(sources).arg("-o").arg(&program);
+    let libraries = libraries();
+    match link {
+        Link::Static => {
+            command.arg(&libraries.static_library);
+            command.args(libraries.native_static_libs.split_whitespace());
+        }
+        Link::Dynamic => {
+            let folder = libraries.dynamic_library.parent().unwrap();
+            command.arg(&libraries.dynamic_library);
+            command.arg(format!("-Wl,-rpath,{}", folder.display())).args(["-lm", "-lpthread"]);
+        }
+    }
+    run(&mut command);
+    Some(program)
+}
+
+fn c_sources() -> Vec<PathBuf> {
+    let folder = root().join("capi/tests/c");
+    let mut sources: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
+        .collect();
+    sources.sort();
+    sources
+}
+
+fn builds_and_says(language: Language, standard: &str, sources: &[PathBuf], link: Link, expected: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(program) = build(language, standard, sources, link, directory.path(), &[]) else { return };
+    let output = run(&mut runner(&program));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
+#[test]
+fn the_c_program_runs_with_the_static_library() {
+    builds_and_says(Language::C, "c99", &c_sources(), Link::Static, "ok\n");
+}
+
+#[test]
+fn the_c_program_runs_with_the_dynamic_library() {
+    builds_and_says(Language::C, "c99", &c_sources(), Link::Dynamic, "ok\n");
+}
+
+#[test]
+fn the_cpp_program_runs_with_both_libraries() {
+    let sources = [root().join("capi/tests/cpp/all.cpp")];
+    builds_and_says(Language::Cpp, "c++17", &sources, Link::Static, "ok\n");
+    builds_and_says(Language::Cpp, "c++17", &sources, Link::Dynamic, "ok\n");
+}
+
+/// What crosses the border is watched by the sanitizers on the C side, and by valgrind on both where there is one.
+/// valgrind does not know AVX-512, so the program runs on what is below it.
+#[test]
+fn the_c_program_is_clean_under_sanitizers_and_valgrind() {
+    if support::is_cross() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let program = build(Language::C, "c99", &c_sources(), Link::Static, directory.path(), &flags).unwrap();
+    run(&mut runner(&program));
+
+    if !Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there is no valgrind");
+        return;
+    }
+    let program = build(Language::C, "c99", &c_sources(), Link::Static, directory.path(), &[]).unwrap();
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["-q", "--error-exitcode=3", "--leak-check=full", "--show-leak-kinds=definite"]);
+    run(valgrind.args(["--errors-for-leak-kinds=definite"]).arg(&program));
+}
+
+#[test]
+fn the_quick_start_runs() {
+    let source = [root().join("examples/c/quickstart.c")];
+    builds_and_says(Language::C, "c99", &source, Link::Static, "6.6 12.5\n");
+}
+
+/// The README shows the quick start exactly as it is compiled above.
+#[test]
+fn the_readme_shows_the_quick_start_as_it_runs() {
+    let Ok(readme) = std::fs::read_to_string(root().join("README.md")) else {
+        eprintln!("skipped: there is no README.md yet");
+        return;
+    };
+    let program = std::fs::read_to_string(root().join("examples/c/quickstart.c")).unwrap();
+    let shown = readme.split("```c\n").skip(1).filter_map(|block| block.split("```").next());
+    assert!(
+        shown.into_iter().any(|block| block == program),
+        "README.md has no ```c block that equals examples/c/quickstart.c"
+    );
+}
+
+/// A function that no C program calls is one that nobody has seen working from C.
+#[test]
+fn every_export_is_used_by_the_c_program() {
+    let sources: String = c_sources().iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let exports = std::fs::read_to_string(root().join("capi/exports.txt")).unwrap();
+    let unused: Vec<&str> = exports
+        .lines()
+        .filter(|name| {
+            // The training steps are called through one macro, by rule and type.
+            let pasted = name.rsplit_once("_step_").is_some_and(|(rule, kind)| {
+                let rule = rule.trim_start_matches("tersor_");
+                sources.contains(&format!("ALL_TYPES({rule},"))
+                    && sources.contains(&format!("tersor_##rule##_step_{kind}("))
+            });
+            !pasted && !sources.contains(&format!("{name}("))
+        })
+        .collect();
+    assert!(unused.is_empty(), "not called: {unused:?}");
+}

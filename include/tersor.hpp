@@ -1,0 +1,190 @@
+// tersor for C++17: a thin layer over tersor.h. Contexts that destroy themselves, views that carry their sizes, options
+// that start at their defaults. No exceptions, no allocation, nothing that the C functions do not do.
+//
+// Every function returns tersor::status: it is false in an `if` when the call failed, and knows its name and message.
+#ifndef TERSOR_HPP
+#define TERSOR_HPP
+
+#include "tersor.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace tersor {
+
+/// The outcome of a call. `if (auto s = ...; !s) std::fputs(s.name(), stderr);`
+class [[nodiscard]] status {
+public:
+    constexpr status(tersor_status code) noexcept : code_(code) {}
+    constexpr explicit operator bool() const noexcept { return code_ == TERSOR_OK; }
+    constexpr tersor_status code() const noexcept { return code_; }
+    const char *name() const noexcept { return tersor_status_name(code_); }
+
+private:
+    tersor_status code_;
+};
+
+/// The calling thread's last message.
+inline std::string last_error() {
+    std::string message(tersor_last_error(nullptr, 0), '\0');
+    // data()[size()] is the string's own terminating 0, which snprintf's rule writes once more.
+    tersor_last_error(message.data(), message.size() + 1);
+    return message;
+}
+
+/// Elements that somebody else owns.
+template <typename T>
+class span {
+public:
+    constexpr span() noexcept = default;
+    constexpr span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
+    template <std::size_t N>
+    constexpr span(T (&array)[N]) noexcept : data_(array), size_(N) {}
+    /// From anything with data() and size(): std::vector, std::array, std::span, also of a non-const element type.
+    template <typename C, typename = std::enable_if_t<
+                              std::is_convertible_v<decltype(std::declval<C &>().data()), T *>>>
+    constexpr span(C &&container) noexcept : data_(container.data()), size_(container.size()) {}
+    constexpr T *data() const noexcept { return data_; }
+    constexpr std::size_t size() const noexcept { return size_; }
+    constexpr std::size_t size_bytes() const noexcept { return size_ * sizeof(T); }
+
+private:
+    T *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// A row-major matrix that somebody else owns; the stride is in elements.
+template <typename T>
+struct matrix {
+    T *data = nullptr;
+    std::size_t rows = 0;
+    std::size_t cols = 0;
+    std::size_t stride = 0;
+
+    constexpr matrix(T *data, std::size_t rows, std::size_t cols) noexcept
+        : data(data), rows(rows), cols(cols), stride(cols) {}
+    constexpr matrix(T *data, std::size_t rows, std::size_t cols, std::size_t stride) noexcept
+        : data(data), rows(rows), cols(cols), stride(stride) {}
+    /// A matrix that may be written is one that may be read.
+    constexpr operator matrix<const T>() const noexcept { return {data, rows, cols, stride}; }
+};
+
+/// Options at their defaults: `auto o = tersor::defaults<tersor_prune_options>();`
+template <typename Options>
+Options defaults() noexcept {
+    Options options{};
+    tersor_status code = TERSOR_E_OTHER;
+    if constexpr (std::is_same_v<Options, tersor_context_options>) {
+        code = tersor_context_options_init(&options, sizeof options);
+    } else if constexpr (std::is_same_v<Options, tersor_prune_options>) {
+        code = tersor_prune_options_init(&options, sizeof options);
+    } else if constexpr (std::is_same_v<Options, tersor_schedule_options>) {
+        code = tersor_schedule_options_init(&options, sizeof options);
+    } else if constexpr (std::is_same_v<Options, tersor_quantize_options>) {
+        code = tersor_quantize_options_init(&options, sizeof options);
+    } else if constexpr (std::is_same_v<Options, tersor_sgd_options>) {
+        code = tersor_sgd_options_init(&options, sizeof options);
+    } else if constexpr (std::is_same_v<Options, tersor_adam_options>) {
+        code = tersor_adam_options_init(&options, sizeof options);
+    } else {
+        static_assert(std::is_same_v<Options, tersor_adagrad_options>, "not an options struct of tersor.h");
+        code = tersor_adagrad_options_init(&options, sizeof options);
+    }
+    static_cast<void>(code); // It cannot fail: the pointer is valid and the size is the struct's own.
+    return options;
+}
+
+/// Which instruction set runs a call, and on whose threads. Empty, it is the default context: this thread alone.
+class context {
+public:
+    context() noexcept = default;
+    context(context &&other) noexcept : pointer_(std::exchange(other.pointer_, nullptr)) {}
+    context &operator=(context &&other) noexcept {
+        std::swap(pointer_, other.pointer_);
+        return *this;
+    }
+    context(const context &) = delete;
+    context &operator=(const context &) = delete;
+    ~context() { tersor_context_destroy(pointer_); }
+
+    /// Makes `out` a context with those options; on failure `out` stays what it was.
+    static status create(const tersor_context_options &options, context &out) noexcept {
+        context made;
+        status result = tersor_context_create(&options, &made.pointer_);
+        if (result) out = std::move(made);
+        return result;
+    }
+
+    /// What the C functions take.
+    const tersor_context *get() const noexcept { return pointer_; }
+    std::size_t threads() const noexcept { return tersor_context_threads(pointer_); }
+
+private:
+    tersor_context *pointer_ = nullptr;
+};
+
+/// tersor_prune_magnitude into a mask of tersor_mask_size(rows * cols) bytes.
+inline status prune_magnitude(const context &context, matrix<const float> weights, const tersor_prune_options &options,
+                              span<std::uint8_t> mask) noexcept {
+    return tersor_prune_magnitude(context.get(), weights.data, weights.rows, weights.cols, weights.stride, nullptr, 0,
+                                  &options, mask.data(), mask.size());
+}
+
+/// tersor_quantize_i8_per_channel, symmetric: a scale for each row.
+inline status quantize_per_row(const context &context, matrix<const float> src, matrix<std::int8_t> dst,
+                               span<float> scales) noexcept {
+    if (dst.rows != src.rows || dst.cols != src.cols) return TERSOR_E_SHAPE;
+    if (scales.size() != src.rows) return TERSOR_E_LENGTH;
+    return tersor_quantize_i8_per_channel(context.get(), src.data, src.rows, src.cols, src.stride, nullptr, dst.data,
+                                          dst.stride, scales.data(), nullptr);
+}
+
+/// A packed layer in bytes that somebody else owns; the bytes are checked at every use.
+class layer {
+public:
+    explicit layer(span<const unsigned char> packed) noexcept : packed_(packed) {}
+
+    status shape(std::size_t &n, std::size_t &k) const noexcept {
+        return tersor_packed_shape(packed_.data(), packed_.size(), &n, &k);
+    }
+
+    /// How many bytes of scratch memory forward() needs for m rows.
+    status scratch_size(const context &context, std::size_t m, std::size_t &bytes) const noexcept {
+        return tersor_linear_forward_size(context.get(), packed_.data(), packed_.size(), m, &bytes);
+    }
+
+    /// y = x * w^T + bias.
+    status forward(const context &context, matrix<const float> x, span<unsigned char> scratch,
+                   matrix<float> y) const noexcept {
+        std::size_t n = 0, k = 0;
+        if (status checked = shape(n, k); !checked) return checked;
+        if (x.cols != k || y.cols != n || x.rows != y.rows) return TERSOR_E_SHAPE;
+        return tersor_linear_forward_f32(context.get(), x.data, x.rows, x.stride, packed_.data(), packed_.size(),
+                                         scratch.data(), scratch.size(), y.data, y.stride);
+    }
+
+private:
+    span<const unsigned char> packed_;
+};
+
+/// A loss scaler at its start.
+inline status loss_scaler(tersor_scale_rule rule, tersor_loss_scaler &out) noexcept {
+    return tersor_loss_scaler_init(rule, &out, sizeof out);
+}
+
+/// tersor_adamw_step_tensors: one training step over all tensors.
+inline status adamw_step(const context &context, span<const tersor_gradient> gradients, double max_norm,
+                         const tersor_adam_options &options, tersor_loss_scaler *scaler,
+                         span<tersor_parameter> parameters, tersor_overflow &overflow,
+                         tersor_step_report *report = nullptr) noexcept {
+    if (gradients.size() != parameters.size()) return TERSOR_E_LENGTH;
+    return tersor_adamw_step_tensors(context.get(), gradients.data(), gradients.size(), max_norm, &options, scaler,
+                                     parameters.data(), &overflow, report);
+}
+
+} // namespace tersor
+
+#endif // TERSOR_HPP

@@ -1,0 +1,179 @@
+//! One generic body, compiled for every instruction set.
+
+#[cfg(kernels = "aarch64")]
+use super::aarch64;
+use super::cast;
+use super::dot::{self, Group, LANES, Staged, TILE};
+use super::isa::{Isa, Level};
+#[cfg(kernels = "x86_64")]
+use super::x86_64;
+use half::{bf16, f16};
+
+/// A body that is compiled once for every instruction set.
+///
+/// [`run`](Operation::run), and everything it calls that should be vectorized, must be `#[inline(always)]`: only what is
+/// inlined into the dispatching function is compiled with its features.
+///
+/// Rust never contracts `a * b + c` into a fused multiply-add by itself, so a body made of IEEE operations gives the same
+/// bits everywhere.
+pub(crate) trait Operation {
+    /// What the body returns.
+    type Output;
+
+    /// The body. Mark the implementation `#[inline(always)]`.
+    fn run<T: Token>(self, token: T) -> Self::Output;
+}
+
+/// What an instruction set offers a body beyond what the compiler finds by itself.
+///
+/// A token exists only inside a function that was compiled for its instruction set.
+pub(crate) trait Token: Copy {
+    /// What [`dot`](Token::dot) takes uint8 activations as.
+    type Staged: Staged;
+
+    /// The rows at a time for which a kernel that keeps sums in registers runs best: 8 (32 registers) or 3 (16).
+    const WIDE: bool = false;
+
+    /// `a * b + c`, rounded once where the instruction set can, else twice: only for results that state a bound.
+    #[inline(always)]
+    fn multiply_add(self, a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+
+    /// `sums[r][n] += sum over k of rows[r][k] * panel[k][n]`, in the order of k; over the shortest of the slices.
+    #[inline(always)]
+    fn multiply_panel<const R: usize>(
+        self,
+        rows: [&[f32]; R],
+        panel: &[[f32; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+        let mut kept = *sums;
+        for (k, weights) in panel.iter().enumerate().take(len) {
+            for (row, kept) in rows.iter().zip(&mut kept) {
+                for (sum, weight) in kept.iter_mut().zip(weights) {
+                    *sum = self.multiply_add(row[k], *weight, *sum);
+                }
+            }
+        }
+        *sums = kept;
+    }
+
+    /// `sums[g][r] += sum over j of columns[places[j]][g][r] * values[j]`, in an order that depends on `G` and the
+    /// instruction set; places (little-endian u16) past the last column count nothing; values are little-endian f32.
+    #[inline(always)]
+    fn multiply_places<const G: usize>(
+        self,
+        columns: &[[[f32; LANES]; G]],
+        places: &[[u8; 2]],
+        values: &[[u8; 4]],
+        sums: &mut [[f32; LANES]; G],
+    ) {
+        for (place, value) in places.iter().zip(values) {
+            let Some(column) = columns.get(usize::from(u16::from_le_bytes(*place))) else { continue };
+            let value = f32::from_le_bytes(*value);
+            for (sum, x) in sums.as_flattened_mut().iter_mut().zip(column.as_flattened()) {
+                *sum = self.multiply_add(value, *x, *sum);
+            }
+        }
+    }
+
+    /// `sums[r][n] += sum over k and i of rows[r][k][i] * tile[k][n][i]`, exact; over the shortest of the slices.
+    #[inline(always)]
+    fn dot<const R: usize>(
+        self,
+        rows: [&[Group<Self::Staged>]; R],
+        tile: &[[Group<i8>; TILE]],
+        sums: &mut [[i32; TILE]; R],
+    ) {
+        dot::dot(rows, tile, sums);
+    }
+
+    /// `sums[g][r] += sum over j and i of columns[places[j]][g][r][i] * blocks[j][i]`, exact; places (little-endian u16)
+    /// past the last column count nothing.
+    #[inline(always)]
+    fn dot_blocks<const G: usize>(
+        self,
+        columns: &[[[Group<Self::Staged>; LANES]; G]],
+        places: &[[u8; 2]],
+        blocks: &[Group<i8>],
+        sums: &mut [[i32; LANES]; G],
+    ) {
+        dot::dot_blocks(columns, places, blocks, sums);
+    }
+
+    /// Exact. `src` and `dst` have the same length, here and below.
+    #[inline(always)]
+    fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
+        cast::widen_f16(src, dst);
+    }
+
+    /// Round to nearest even, subnormals kept, NaN stays a (quiet) NaN with the top of its payload.
+    #[inline(always)]
+    fn narrow_f16(self, src: &[f32], dst: &mut [f16]) {
+        cast::narrow_f16(src, dst);
+    }
+
+    /// Exact.
+    #[inline(always)]
+    fn widen_bf16(self, src: &[bf16], dst: &mut [f32]) {
+        cast::widen_bf16(src, dst);
+    }
+
+    /// As [`narrow_f16`](Token::narrow_f16).
+    #[inline(always)]
+    fn narrow_bf16(self, src: &[f32], dst: &mut [bf16]) {
+        cast::narrow_bf16(src, dst);
+    }
+
+    /// Sets `elements[i]` to 0 where bit `i` of `word` is 0.
+    ///
+    /// By hand where it can be: a compiler makes this stores under a mask, which stream half as fast as full ones.
+    #[inline(always)]
+    fn keep_u32(self, word: u64, elements: &mut [u32; 64]) {
+        for (bit, element) in elements.iter_mut().enumerate() {
+            *element &= ((word >> bit & 1) as u32).wrapping_neg();
+        }
+    }
+
+    /// As [`keep_u32`](Token::keep_u32).
+    #[inline(always)]
+    fn keep_u16(self, word: u64, elements: &mut [u16; 64]) {
+        for (bit, element) in elements.iter_mut().enumerate() {
+            *element &= ((word >> bit & 1) as u16).wrapping_neg();
+        }
+    }
+}
+
+/// The reference: nothing but the bodies themselves.
+#[derive(Clone, Copy)]
+struct Scalar;
+
+impl Token for Scalar {
+    type Staged = i16;
+}
+
+impl Isa {
+    /// Runs `operation`, compiled for this instruction set.
+    pub(crate) fn run<O: Operation>(self, operation: O) -> O::Output {
+        match self.level() {
+            Level::Scalar => operation.run(Scalar),
+            // SAFETY: an `Isa` of this level exists only where detection found every feature that the function enables.
+            #[cfg(kernels = "x86_64")]
+            Level::Avx2 => unsafe { x86_64::run_avx2(operation) },
+            // SAFETY: as above.
+            #[cfg(kernels = "x86_64")]
+            Level::Avx512 => unsafe { x86_64::run_avx512(operation) },
+            // SAFETY: as above.
+            #[cfg(kernels = "aarch64")]
+            Level::Neon => unsafe { aarch64::run_neon(operation) },
+            // SAFETY: as above.
+            #[cfg(kernels = "aarch64")]
+            Level::NeonDotprod => unsafe { aarch64::run_neon_dotprod(operation) },
+            // SAFETY: as above.
+            #[cfg(kernels = "aarch64")]
+            Level::NeonI8mm => unsafe { aarch64::run_neon_i8mm(operation) },
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Exact dot products of 8-bit codes: the reference bodies, and the arrangement that they share with the hand-written ones.
+
+/// Outputs side by side in a tile of packed weights.
+pub(crate) const TILE: usize = 32;
+
+/// Rows side by side where a sparse kernel takes several rows at once.
+pub(crate) const LANES: usize = 16;
+
+/// Four inputs of one output, or of one row: what a dot-product instruction takes at once.
+pub(crate) type Group<T> = [T; 4];
+
+/// What uint8 codes of activations are staged as: themselves, or i16 where the multiply wants that.
+pub(crate) trait Staged: bytemuck::Pod + Into<i32> + Send + Sync {
+    /// A code, 0 to 255.
+    fn from_code(code: i32) -> Self;
+}
+
+impl Staged for u8 {
+    #[inline(always)]
+    fn from_code(code: i32) -> Self {
+        code as u8
+    }
+}
+
+impl Staged for i16 {
+    #[inline(always)]
+    fn from_code(code: i32) -> Self {
+        code as i16
+    }
+}
+
+/// See [`Token::dot`](super::Token::dot).
+#[inline(always)]
+pub(super) fn dot<S: Staged, const R: usize>(
+    rows: [&[Group<S>]; R],
+    tile: &[[Group<i8>; TILE]],
+    sums: &mut [[i32; TILE]; R],
+) {
+    for (row, sums) in rows.into_iter().zip(sums) {
+        for (x, weights) in row.iter().zip(tile) {
+            let x = x.map(Into::<i32>::into);
+            for (sum, w) in sums.iter_mut().zip(weights) {
+                let pairs = [
+                    x[0] * i32::from(w[0]) + x[1] * i32::from(w[1]),
+                    x[2] * i32::from(w[2]) + x[3] * i32::from(w[3]),
+                ];
+                *sum = sum.wrapping_add(pairs[0]).wrapping_add(pairs[1]);
+            }
+        }
+    }
+}
+
+/// See [`Token::dot_blocks`](super::Token::dot_blocks).
+#[inline(always)]
+pub(super) fn dot_blocks<S: Staged, const G: usize>(
+    columns: &[[[Group<S>; LANES]; G]],
+    places: &[[u8; 2]],
+    blocks: &[Group<i8>],
+    sums: &mut [[i32; LANES]; G],
+) {
+    for (place, w) in places.iter().zip(blocks) {
+        let Some(column) = columns.get(usize::from(u16::from_le_bytes(*place))) else { continue };
+        let w = w.map(i32::from);
+        for (sums, column) in sums.iter_mut().zip(column) {
+            for (sum, x) in sums.iter_mut().zip(column) {
+                let x = x.map(Into::<i32>::into);
+                *sum = sum.wrapping_add(x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3]);
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Which instruction sets this machine has. An [`Isa`] value is the proof: it can only be had by detection.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::sync::OnceLock;
+
+/// The instruction sets that kernels are compiled for, from the plainest to the richest of each architecture.
+///
+/// The order matters: a richer one runs everything that a plainer one of the same architecture runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Level {
+    Scalar,
+    #[cfg(kernels = "x86_64")]
+    Avx2,
+    #[cfg(kernels = "x86_64")]
+    Avx512,
+    #[cfg(kernels = "aarch64")]
+    Neon,
+    #[cfg(kernels = "aarch64")]
+    NeonDotprod,
+    #[cfg(kernels = "aarch64")]
+    NeonI8mm,
+}
+
+/// Proof that this machine has an instruction set.
+///
+/// | name | features |
+/// |---|---|
+/// | `scalar` | what every processor of the architecture has; the reference for all others |
+/// | `avx2` | AVX2, FMA, F16C, BMI1, BMI2 |
+/// | `avx512` | those, and AVX-512 F, BW, CD, DQ, VL, VNNI |
+/// | `neon` | NEON |
+/// | `neon-dotprod` | NEON with SDOT/UDOT |
+/// | `neon-i8mm` | those, with SMMLA/UMMLA |
+///
+/// The environment variable `TERSOR_ISA` forces one for a process, [`Context::with_isa`](crate::Context::with_isa) for
+/// a scope.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Isa(Level);
+
+impl Isa {
+    /// The reference: plain code that every processor of this architecture runs.
+    pub fn scalar() -> Self {
+        Isa(Level::Scalar)
+    }
+
+    /// The best instruction set of this machine. Detected once.
+    pub fn detected() -> Self {
+        Isa::available().last().copied().unwrap_or(Isa::scalar())
+    }
+
+    /// Every instruction set that this machine can run, from the plainest to the best. Tests run on each of them.
+    pub fn available() -> &'static [Isa] {
+        static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
+        AVAILABLE.get_or_init(detect)
+    }
+
+    /// The instruction set of that name.
+    ///
+    /// # Errors
+    /// [`Error::Isa`] when there is none or when this machine cannot run it.
+    pub fn named(name: &str) -> Result<Self> {
+        Isa::find(name, "name")
+    }
+
+    /// What `TERSOR_ISA` names, else [`Isa::detected`]. Read once.
+    ///
+    /// # Errors
+    /// [`Error::Isa`] when `TERSOR_ISA` names an instruction set that does not exist or that this machine lacks.
+    pub fn selected() -> Result<Self> {
+        static SELECTED: OnceLock<Result<Isa>> = OnceLock::new();
+        SELECTED
+            .get_or_init(|| match std::env::var("TERSOR_ISA") {
+                Ok(name) if !name.is_empty() => Isa::find(&name, "TERSOR_ISA"),
+                Err(std::env::VarError::NotUnicode(name)) => Isa::find(&name.to_string_lossy(), "TERSOR_ISA"),
+                _ => Ok(Isa::detected()),
+            })
+            .clone()
+    }
+
+    /// The name that `TERSOR_ISA` takes.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Level::Scalar => "scalar",
+            #[cfg(kernels = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(kernels = "x86_64")]
+            Level::Avx512 => "avx512",
+            #[cfg(kernels = "aarch64")]
+            Level::Neon => "neon",
+            #[cfg(kernels = "aarch64")]
+            Level::NeonDotprod => "neon-dotprod",
+            #[cfg(kernels = "aarch64")]
+            Level::NeonI8mm => "neon-i8mm",
+        }
+    }
+
+    pub(super) fn level(self) -> Level {
+        self.0
+    }
+
+    fn find(name: &str, argument: &'static str) -> Result<Self> {
+        Isa::available().iter().copied().find(|isa| isa.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            Error::Isa {
+                argument: argument.into(),
+                value: name.to_owned(),
+                available: Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", "),
+            }
+        })
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Isa({})", self.name())
+    }
+}
+
+#[cfg(kernels = "x86_64")]
+fn detect() -> Vec<Isa> {
+    use std::arch::is_x86_feature_detected as has;
+    let mut found = vec![Isa(Level::Scalar)];
+    // Exactly the features of `x86_64::run_avx2` and `run_avx512`: detection and use must not drift apart.
+    let avx2 = has!("avx2") && has!("fma") && has!("f16c") && has!("bmi1") && has!("bmi2") && has!("popcnt");
+    if avx2 {
+        found.push(Isa(Level::Avx2));
+    }
+    let avx512 = has!("avx512f")
+        && has!("avx512bw")
+        && has!("avx512cd")
+        && has!("avx512dq")
+        && has!("avx512vl")
+        && has!("avx512vnni");
+    if avx2 && avx512 {
+        found.push(Isa(Level::Avx512));
+    }
+    found
+}
+
+#[cfg(kernels = "aarch64")]
+fn detect() -> Vec<Isa> {
+    use std::arch::is_aarch64_feature_detected as has;
+    let mut found = vec![Isa(Level::Scalar)];
+    if has!("neon") {
+        found.push(Isa(Level::Neon));
+        if has!("dotprod") {
+            found.push(Isa(Level::NeonDotprod));
+            if has!("i8mm") {
+                found.push(Isa(Level::NeonI8mm));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(kernels = "portable")]
+fn detect() -> Vec<Isa> {
+    vec![Isa(Level::Scalar)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_and_foreign_names_say_what_there_is() {
+        for &isa in Isa::available() {
+            assert_eq!(Isa::named(isa.name()), Ok(isa));
+        }
+        let error = Isa::named("altivec").unwrap_err().to_string();
+        assert!(error.contains("altivec") && error.contains("scalar"), "{error}");
+        assert_eq!(Isa::available().first(), Some(&Isa::scalar()));
+    }
+}

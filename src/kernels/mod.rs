@@ -1,0 +1,39 @@
+//! Instruction sets: which ones this machine has, how a generic body is compiled for each, and the micro-kernels written
+//! by hand.
+//!
+//! An element-wise operation is **one** generic body, an `Operation`, that lives in the room that owns it; `Isa::run`
+//! compiles it under the features of the instruction set, so that the compiler vectorizes the same source for all of
+//! them. A `Token` hands the body the few things that a compiler does not find by itself (16-bit conversions). This is
+//! also where slices are cut into disjoint pieces for several threads. It is the only module of the library in which
+//! `unsafe` is allowed.
+
+#![allow(unsafe_code)]
+
+mod cast;
+mod dispatch;
+mod dot;
+#[cfg(feature = "linear")]
+mod gemm;
+mod isa;
+mod pieces;
+mod tile;
+
+#[cfg(kernels = "aarch64")]
+mod aarch64;
+#[cfg(kernels = "x86_64")]
+mod x86_64;
+#[cfg(kernels = "x86_64")]
+mod x86_64_dot;
+#[cfg(kernels = "x86_64")]
+mod x86_64_float;
+
+pub use isa::Isa;
+
+pub(crate) use dispatch::{Operation, Token};
+#[cfg(feature = "linear")]
+pub(crate) use dot::{Group, LANES, Staged, TILE};
+#[cfg(feature = "linear")]
+pub(crate) use gemm::product;
+pub(crate) use pieces::{PIECE, Pieces, for_each_piece, reduce_pieces};
+#[cfg(feature = "linear")]
+pub(crate) use tile::{TileMut, for_each_tile};

@@ -1,0 +1,134 @@
+//! Rectangles of a matrix, so that several threads may write one matrix of any strides without locks or copies.
+
+use crate::context::Context;
+use ndarray::ArrayViewMut2;
+use std::marker::PhantomData;
+
+/// A rectangle of a matrix that one thread may write.
+pub(crate) struct TileMut<'a, T> {
+    start: *mut T,
+    rows: usize,
+    cols: usize,
+    row_stride: isize,
+    col_stride: isize,
+    borrow: PhantomData<&'a mut T>,
+}
+
+impl<T: Copy> TileMut<'_, T> {
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Writes `values` into row `row` from column `col` on, as far as the tile goes.
+    #[inline(always)]
+    pub(crate) fn store_row(&mut self, row: usize, col: usize, values: &[T]) {
+        if row >= self.rows || col >= self.cols {
+            return;
+        }
+        let len = values.len().min(self.cols - col);
+        // SAFETY: `row` and `col + len` lie within the tile, whose elements are in the matrix that `for_each_tile` borrows
+        // exclusively, and are nobody else's.
+        unsafe {
+            let start = self.start.offset(row as isize * self.row_stride + col as isize * self.col_stride);
+            if self.col_stride == 1 {
+                std::ptr::copy_nonoverlapping(values.as_ptr(), start, len);
+            } else {
+                for (index, value) in values.iter().take(len).enumerate() {
+                    start.offset(index as isize * self.col_stride).write(*value);
+                }
+            }
+        }
+    }
+
+    /// Row `row` as a slice; nothing if its elements do not lie side by side.
+    #[inline(always)]
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
+        if row >= self.rows || self.col_stride != 1 {
+            return &mut [];
+        }
+        // SAFETY: as in `store_row`; the elements lie side by side, and the tile is borrowed for as long as the slice.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.offset(row as isize * self.row_stride), self.cols)
+        }
+    }
+
+    /// The first element, and how far apart rows and columns are.
+    #[cfg(feature = "linear")]
+    pub(super) fn raw(&mut self) -> (*mut T, isize, isize) {
+        (self.start, self.row_stride, self.col_stride)
+    }
+}
+
+/// A matrix without its exclusive borrow, sent to the threads that take tiles of it.
+struct Shared<T>(*mut T);
+
+// SAFETY: it stands for disjoint `&mut T` handed to several threads, which needs `T: Send`.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn start(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// Calls `body((row, column), tile)` for each tile of `tile_rows` x `tile_cols` (those at the end may be smaller), on the
+/// threads of `context`. The cut never depends on how many there are.
+pub(crate) fn for_each_tile<T: Send>(
+    context: &Context,
+    mut matrix: ArrayViewMut2<'_, T>,
+    (tile_rows, tile_cols): (usize, usize),
+    body: impl Fn((usize, usize), TileMut<'_, T>) + Sync,
+) {
+    let (rows, cols) = matrix.dim();
+    let (tile_rows, tile_cols) = (tile_rows.max(1), tile_cols.max(1));
+    let (row_stride, col_stride) = (matrix.strides()[0], matrix.strides()[1]);
+    let shared = Shared(matrix.as_mut_ptr());
+    let across = cols.div_ceil(tile_cols);
+    // Fits: there are at most as many tiles as elements, or none.
+    context.parallel().run(rows.div_ceil(tile_rows) * across, &|index| {
+        let (row, col) = (index / across * tile_rows, index % across * tile_cols);
+        // SAFETY: `row` and `col` are below `rows` and `cols`, so this is an element of the matrix, whose borrow lives until
+        // `run` has returned; `run` calls with each index once, and different indices give disjoint tiles.
+        let start = unsafe { shared.start().offset(row as isize * row_stride + col as isize * col_stride) };
+        let tile = TileMut {
+            start,
+            rows: tile_rows.min(rows - row),
+            cols: tile_cols.min(cols - col),
+            row_stride,
+            col_stride,
+            borrow: PhantomData,
+        };
+        body((row, col), tile);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, s};
+
+    #[test]
+    fn tiles_cover_every_element_of_any_layout_once() {
+        let context = Context::new().unwrap();
+        for (rows, cols) in [(0, 3), (3, 0), (1, 1), (5, 7), (8, 6)] {
+            let mut matrix = Array2::<usize>::zeros((2 * rows, 3 * cols));
+            let mut transposed = Array2::<usize>::zeros((cols, rows));
+            for view in [matrix.slice_mut(s![..;-2, ..;3]), transposed.view_mut().reversed_axes()] {
+                let mut view = view;
+                for_each_tile(&context, view.view_mut(), (2, 3), |(row, col), mut tile| {
+                    for r in 0..tile.rows() {
+                        let values: Vec<usize> = (0..9).map(|c| (row + r) * cols + col + c + 1).collect();
+                        tile.store_row(r, 0, &values);
+                        tile.store_row(r + 100, 0, &values);
+                        tile.store_row(r, 100, &values);
+                    }
+                });
+                assert!(view.iter().copied().eq(1..=rows * cols));
+            }
+        }
+    }
+}

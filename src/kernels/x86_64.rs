@@ -1,0 +1,260 @@
+//! x86-64: the bodies under AVX2 and AVX-512, and F16C conversions.
+
+use super::cast;
+use super::dispatch::{Operation, Token};
+use super::dot::{Group, LANES, TILE};
+use super::{x86_64_dot, x86_64_float};
+use half::f16;
+use std::arch::x86_64::*;
+
+/// # Safety
+/// The processor has every feature enabled here (`isa::detect` checks the same list).
+#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,popcnt")]
+pub(super) unsafe fn run_avx2<O: Operation>(operation: O) -> O::Output {
+    operation.run(Avx2(()))
+}
+
+/// # Safety
+/// The processor has every feature enabled here (`isa::detect` checks the same list).
+#[target_feature(
+    enable = "avx2,fma,f16c,bmi1,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni"
+)]
+pub(super) unsafe fn run_avx512<O: Operation>(operation: O) -> O::Output {
+    operation.run(Avx512(()))
+}
+
+/// Made only by [`run_avx2`].
+#[derive(Clone, Copy)]
+struct Avx2(());
+
+/// Made only by [`run_avx512`].
+#[derive(Clone, Copy)]
+struct Avx512(());
+
+impl Token for Avx2 {
+    type Staged = i16;
+
+    #[inline(always)]
+    fn multiply_add(self, a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn multiply_panel<const R: usize>(
+        self,
+        rows: [&[f32]; R],
+        panel: &[[f32; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_panel_avx2(rows, panel, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_places<const G: usize>(
+        self,
+        columns: &[[[f32; LANES]; G]],
+        places: &[[u8; 2]],
+        values: &[[u8; 4]],
+        sums: &mut [[f32; LANES]; G],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_places_avx2(columns, places, values, sums) }
+    }
+
+    #[inline(always)]
+    fn dot<const R: usize>(
+        self,
+        rows: [&[Group<i16>]; R],
+        tile: &[[Group<i8>; TILE]],
+        sums: &mut [[i32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::dot_avx2(rows, tile, sums) }
+    }
+
+    #[inline(always)]
+    fn dot_blocks<const G: usize>(
+        self,
+        columns: &[[[Group<i16>; LANES]; G]],
+        places: &[[u8; 2]],
+        blocks: &[Group<i8>],
+        sums: &mut [[i32; LANES]; G],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::dot_blocks_avx2(columns, places, blocks, sums) }
+    }
+
+    #[inline(always)]
+    fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
+        let (src, src_tail) = src.as_chunks::<8>();
+        let (dst, dst_tail) = dst.as_chunks_mut::<8>();
+        for (src, dst) in src.iter().zip(dst) {
+            // SAFETY: the token proves F16C and AVX; both arrays hold exactly the 8 elements that are read and written,
+            // and the unaligned forms are used.
+            unsafe {
+                let halves = _mm_loadu_si128(src.as_ptr().cast());
+                _mm256_storeu_ps(dst.as_mut_ptr(), _mm256_cvtph_ps(halves));
+            }
+        }
+        cast::widen_f16(src_tail, dst_tail);
+    }
+
+    #[inline(always)]
+    fn narrow_f16(self, src: &[f32], dst: &mut [f16]) {
+        let (src, src_tail) = src.as_chunks::<8>();
+        let (dst, dst_tail) = dst.as_chunks_mut::<8>();
+        for (src, dst) in src.iter().zip(dst) {
+            // SAFETY: as in `widen_f16`.
+            unsafe {
+                let wide = _mm256_loadu_ps(src.as_ptr());
+                _mm_storeu_si128(dst.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide));
+            }
+        }
+        cast::narrow_f16(src_tail, dst_tail);
+    }
+
+    #[inline(always)]
+    fn keep_u32(self, word: u64, elements: &mut [u32; 64]) {
+        for (index, lanes) in elements.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            // SAFETY: the token proves AVX2; exactly the 8 lanes are read and written, unaligned.
+            unsafe {
+                let bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+                let bits = _mm256_set1_epi32((word >> (8 * index)) as i32);
+                let keep = _mm256_cmpeq_epi32(_mm256_and_si256(bits, bit), bit);
+                let pointer = lanes.as_mut_ptr().cast();
+                _mm256_storeu_si256(pointer, _mm256_and_si256(_mm256_loadu_si256(pointer), keep));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn keep_u16(self, word: u64, elements: &mut [u16; 64]) {
+        for (index, lanes) in elements.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            // SAFETY: the token proves AVX2; exactly the 16 lanes are read and written, unaligned.
+            unsafe {
+                #[rustfmt::skip]
+                let bit = _mm256_setr_epi16(
+                    1, 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 6, 1 << 7,
+                    1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, i16::MIN,
+                );
+                let bits = _mm256_set1_epi16((word >> (16 * index)) as i16);
+                let keep = _mm256_cmpeq_epi16(_mm256_and_si256(bits, bit), bit);
+                let pointer = lanes.as_mut_ptr().cast();
+                _mm256_storeu_si256(pointer, _mm256_and_si256(_mm256_loadu_si256(pointer), keep));
+            }
+        }
+    }
+}
+
+impl Token for Avx512 {
+    type Staged = u8;
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn multiply_add(self, a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn multiply_panel<const R: usize>(
+        self,
+        rows: [&[f32]; R],
+        panel: &[[f32; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_panel_avx512(rows, panel, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_places<const G: usize>(
+        self,
+        columns: &[[[f32; LANES]; G]],
+        places: &[[u8; 2]],
+        values: &[[u8; 4]],
+        sums: &mut [[f32; LANES]; G],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_places_avx512(columns, places, values, sums) }
+    }
+
+    #[inline(always)]
+    fn dot<const R: usize>(
+        self,
+        rows: [&[Group<u8>]; R],
+        tile: &[[Group<i8>; TILE]],
+        sums: &mut [[i32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::dot_vnni(rows, tile, sums) }
+    }
+
+    #[inline(always)]
+    fn dot_blocks<const G: usize>(
+        self,
+        columns: &[[[Group<u8>; LANES]; G]],
+        places: &[[u8; 2]],
+        blocks: &[Group<i8>],
+        sums: &mut [[i32; LANES]; G],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::dot_blocks_vnni(columns, places, blocks, sums) }
+    }
+
+    #[inline(always)]
+    fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
+        let (src, src_tail) = src.as_chunks::<16>();
+        let (dst, dst_tail) = dst.as_chunks_mut::<16>();
+        for (src, dst) in src.iter().zip(dst) {
+            // SAFETY: the token proves AVX-512F; both arrays hold exactly the 16 elements that are read and written, and
+            // the unaligned forms are used.
+            unsafe {
+                let halves = _mm256_loadu_si256(src.as_ptr().cast());
+                _mm512_storeu_ps(dst.as_mut_ptr(), _mm512_cvtph_ps(halves));
+            }
+        }
+        cast::widen_f16(src_tail, dst_tail);
+    }
+
+    #[inline(always)]
+    fn narrow_f16(self, src: &[f32], dst: &mut [f16]) {
+        let (src, src_tail) = src.as_chunks::<16>();
+        let (dst, dst_tail) = dst.as_chunks_mut::<16>();
+        for (src, dst) in src.iter().zip(dst) {
+            // SAFETY: as in `widen_f16`.
+            unsafe {
+                let wide = _mm512_loadu_ps(src.as_ptr());
+                _mm256_storeu_si256(
+                    dst.as_mut_ptr().cast(),
+                    _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(wide),
+                );
+            }
+        }
+        cast::narrow_f16(src_tail, dst_tail);
+    }
+
+    #[inline(always)]
+    fn keep_u32(self, word: u64, elements: &mut [u32; 64]) {
+        for (index, lanes) in elements.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            // SAFETY: the token proves AVX-512F; exactly the 16 lanes are read and written, unaligned.
+            unsafe {
+                let pointer = lanes.as_mut_ptr().cast();
+                let kept = _mm512_maskz_loadu_epi32((word >> (16 * index)) as u16, pointer);
+                _mm512_storeu_si512(pointer.cast(), kept);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn keep_u16(self, word: u64, elements: &mut [u16; 64]) {
+        for (index, lanes) in elements.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            // SAFETY: the token proves AVX-512BW; exactly the 32 lanes are read and written, unaligned.
+            unsafe {
+                let pointer = lanes.as_mut_ptr().cast();
+                let kept = _mm512_maskz_loadu_epi16((word >> (32 * index)) as u32, pointer);
+                _mm512_storeu_si512(pointer.cast(), kept);
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! x86-64: exact dot products of uint8 activations and int8 weights, by VNNI and by AVX2.
+//!
+//! VNNI's `vpdpbusd` adds four products to an int32 without an intermediate that could saturate. AVX2 has nothing alike:
+//! its `vpmaddubsw` saturates at 16 bits, so codes are widened to i16 and multiplied by `vpmaddwd`, which is exact.
+//!
+//! # Safety
+//! Every function needs the features of the token that calls it: AVX-512 F, BW and VNNI for `*_vnni`, AVX2 for `*_avx2`.
+
+use super::dot::{Group, LANES, TILE};
+use std::arch::x86_64::*;
+
+/// Four codes as the i32 with the same bytes.
+#[inline(always)]
+fn bits<T: bytemuck::Pod>(group: &Group<T>) -> i32 {
+    bytemuck::pod_read_unaligned(bytemuck::bytes_of(group))
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn dot_vnni<const R: usize>(
+    rows: [&[Group<u8>]; R],
+    tile: &[[Group<i8>; TILE]],
+    sums: &mut [[i32; TILE]; R],
+) {
+    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(tile.len());
+    // One row alone would wait for each sum: several partial sums let the processor overlap them. Integers do not mind.
+    let mut first = 0;
+    if R == 1 {
+        // SAFETY: the caller vouches for the features.
+        first = unsafe { dot_one_row_vnni(&rows[0][..len], &tile[..len], &mut sums[0]) };
+    }
+    // SAFETY: the caller vouches for the features; each load and store stays within an element of `tile` (128 bytes), of a
+    // row (4 bytes), both below `len`, or of `sums` (128 bytes), and takes any alignment.
+    unsafe {
+        let mut acc = [[_mm512_setzero_si512(); 2]; R];
+        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+            acc[0] = _mm512_loadu_si512(sums.as_ptr().cast());
+            acc[1] = _mm512_loadu_si512(sums.as_ptr().add(16).cast());
+        }
+        for k in first..len {
+            let weights = tile.as_ptr().add(k).cast::<i8>();
+            let w0 = _mm512_loadu_si512(weights.cast());
+            let w1 = _mm512_loadu_si512(weights.add(64).cast());
+            for (acc, row) in acc.iter_mut().zip(&rows) {
+                let x = _mm512_set1_epi32(bits(row.get_unchecked(k)));
+                acc[0] = _mm512_dpbusd_epi32(acc[0], x, w0);
+                acc[1] = _mm512_dpbusd_epi32(acc[1], x, w1);
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+            _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc[0]);
+            _mm512_storeu_si512(sums.as_mut_ptr().add(16).cast(), acc[1]);
+        }
+    }
+}
+
+/// As many groups as come in fours; returns how many those were.
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+unsafe fn dot_one_row_vnni(row: &[Group<u8>], tile: &[[Group<i8>; TILE]], sums: &mut [i32; TILE]) -> usize {
+    let (rows, _) = row.as_chunks::<4>();
+    let (tiles, _) = tile.as_chunks::<4>();
+    // SAFETY: the caller vouches for the features; each load and store stays within 128 bytes of `tiles` or `sums`.
+    unsafe {
+        let mut acc = [[_mm512_setzero_si512(); 2]; 4];
+        for (row, tile) in rows.iter().zip(tiles) {
+            for ((acc, x), weights) in acc.iter_mut().zip(row).zip(tile) {
+                let weights = weights.as_ptr().cast::<i8>();
+                let x = _mm512_set1_epi32(bits(x));
+                acc[0] = _mm512_dpbusd_epi32(acc[0], x, _mm512_loadu_si512(weights.cast()));
+                acc[1] = _mm512_dpbusd_epi32(acc[1], x, _mm512_loadu_si512(weights.add(64).cast()));
+            }
+        }
+        let [a, b, c, d] = acc;
+        for (half, (((a, b), c), d)) in a.into_iter().zip(b).zip(c).zip(d).enumerate() {
+            let sums = sums.as_mut_ptr().add(16 * half);
+            let sum = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
+            _mm512_storeu_si512(sums.cast(), _mm512_add_epi32(sum, _mm512_loadu_si512(sums.cast())));
+        }
+    }
+    4 * rows.len().min(tiles.len())
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn dot_avx2<const R: usize>(
+    rows: [&[Group<i16>]; R],
+    tile: &[[Group<i8>; TILE]],
+    sums: &mut [[i32; TILE]; R],
+) {
+    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(tile.len());
+    // Two halves of a tile: 12 registers of sums for three rows, and four left for weights and activations.
+    for half in [0, 16] {
+        // SAFETY: the caller vouches for the features; each load stays within an element of `tile` (64 of its 128 bytes) or
+        // of a row (8 bytes), both below `len`, each store within 16 of the 32 sums; all take any alignment.
+        unsafe {
+            let mut acc = [[_mm256_setzero_si256(); 4]; R];
+            for k in 0..len {
+                let weights = tile.as_ptr().add(k).cast::<i8>().add(4 * half);
+                let mut x = [_mm256_setzero_si256(); R];
+                for (x, row) in x.iter_mut().zip(&rows) {
+                    *x = _mm256_set1_epi64x(row.as_ptr().add(k).cast::<i64>().read_unaligned());
+                }
+                for quarter in 0..4 {
+                    let w = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.add(16 * quarter).cast()));
+                    for (acc, x) in acc.iter_mut().zip(x) {
+                        acc[quarter] = _mm256_add_epi32(acc[quarter], _mm256_madd_epi16(x, w));
+                    }
+                }
+            }
+            for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+                for pair in 0..2 {
+                    let sums = sums.as_mut_ptr().add(half + 8 * pair);
+                    let sum = add_pairs(acc[2 * pair], acc[2 * pair + 1]);
+                    let sum = _mm256_add_epi32(sum, _mm256_loadu_si256(sums.cast()));
+                    _mm256_storeu_si256(sums.cast(), sum);
+                }
+            }
+        }
+    }
+}
+
+/// The sums of neighbours: of the four pairs in `low`, then of those in `high`.
+///
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+unsafe fn add_pairs(low: __m256i, high: __m256i) -> __m256i {
+    // SAFETY: the caller vouches for the feature.
+    unsafe { _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high)) }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn dot_blocks_vnni<const G: usize>(
+    columns: &[[[Group<u8>; LANES]; G]],
+    places: &[[u8; 2]],
+    blocks: &[Group<i8>],
+    sums: &mut [[i32; LANES]; G],
+) {
+    // Partial sums, as in `dot_vnni`: four for one group of lanes; several groups keep the processor busier by themselves.
+    // SAFETY: the caller vouches for the features.
+    unsafe {
+        match G {
+            1 => dot_blocks_ways_vnni::<G, 4>(columns, places, blocks, sums),
+            _ => dot_blocks_ways_vnni::<G, 2>(columns, places, blocks, sums),
+        }
+    }
+}
+
+/// [`dot_blocks_vnni`] with `W` partial sums.
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+unsafe fn dot_blocks_ways_vnni<const G: usize, const W: usize>(
+    columns: &[[[Group<u8>; LANES]; G]],
+    places: &[[u8; 2]],
+    blocks: &[Group<i8>],
+    sums: &mut [[i32; LANES]; G],
+) {
+    let (place_ways, place_rest) = places.as_chunks::<W>();
+    let (block_ways, block_rest) = blocks.as_chunks::<W>();
+    // SAFETY: the caller vouches for the features; each load and store stays within 64 bytes of `column` or `sums`.
+    unsafe {
+        let mut acc = [[_mm512_setzero_si512(); G]; W];
+        for (places, blocks) in place_ways.iter().zip(block_ways) {
+            for way in 0..W {
+                add_block_vnni(columns, &places[way], &blocks[way], &mut acc[way]);
+            }
+        }
+        for (place, block) in place_rest.iter().zip(block_rest) {
+            add_block_vnni(columns, place, block, &mut acc[0]);
+        }
+        for (group, sums) in sums.iter_mut().enumerate() {
+            let mut sum = _mm512_loadu_si512(sums.as_ptr().cast());
+            for acc in &acc {
+                sum = _mm512_add_epi32(sum, acc[group]);
+            }
+            _mm512_storeu_si512(sums.as_mut_ptr().cast(), sum);
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+unsafe fn add_block_vnni<const G: usize>(
+    columns: &[[[Group<u8>; LANES]; G]],
+    place: &[u8; 2],
+    block: &Group<i8>,
+    acc: &mut [__m512i; G],
+) {
+    let Some(column) = columns.get(usize::from(u16::from_le_bytes(*place))) else { return };
+    // SAFETY: the caller vouches for the features; each load takes the 64 bytes of one group of `column`.
+    unsafe {
+        let w = _mm512_set1_epi32(bits(block));
+        for (acc, x) in acc.iter_mut().zip(column) {
+            *acc = _mm512_dpbusd_epi32(*acc, _mm512_loadu_si512(x.as_ptr().cast()), w);
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn dot_blocks_avx2<const G: usize>(
+    columns: &[[[Group<i16>; LANES]; G]],
+    places: &[[u8; 2]],
+    blocks: &[Group<i8>],
+    sums: &mut [[i32; LANES]; G],
+) {
+    // SAFETY: the caller vouches for the feature. Never more than 8 of the 16 registers hold sums.
+    unsafe {
+        if G == 1 {
+            return dot_blocks_from_avx2::<G, 1>(columns, 0, places, blocks, sums);
+        }
+        for first in (0..G).step_by(2) {
+            dot_blocks_from_avx2::<G, 2>(columns, first, places, blocks, sums);
+        }
+    }
+}
+
+/// [`dot_blocks_avx2`] for the groups `first..first + H` of `G`.
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+unsafe fn dot_blocks_from_avx2<const G: usize, const H: usize>(
+    columns: &[[[Group<i16>; LANES]; G]],
+    first: usize,
+    places: &[[u8; 2]],
+    blocks: &[Group<i8>],
+    sums: &mut [[i32; LANES]; G],
+) {
+    let Some(sums) = sums.get_mut(first..).and_then(|sums| sums.first_chunk_mut::<H>()) else { return };
+    // SAFETY: the caller vouches for the feature; each load stays within the 128 bytes of a group of `column`, each store
+    // within the 64 bytes of a group of `sums`.
+    unsafe {
+        let mut acc = [[_mm256_setzero_si256(); 4]; H];
+        for (place, w) in places.iter().zip(blocks) {
+            let column = columns.get(usize::from(u16::from_le_bytes(*place)));
+            let column =
+                column.and_then(|column| column.get(first..)).and_then(|rest| rest.first_chunk::<H>());
+            let Some(column) = column else { continue };
+            let w = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(bits(w))));
+            for (acc, x) in acc.iter_mut().zip(column) {
+                for (quarter, acc) in acc.iter_mut().enumerate() {
+                    let x = _mm256_loadu_si256(x.as_ptr().add(4 * quarter).cast());
+                    *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(x, w));
+                }
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums) {
+            for pair in 0..2 {
+                let sums = sums.as_mut_ptr().add(8 * pair);
+                let sum = add_pairs(acc[2 * pair], acc[2 * pair + 1]);
+                _mm256_storeu_si256(sums.cast(), _mm256_add_epi32(sum, _mm256_loadu_si256(sums.cast())));
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! x86-64: f32 products by fused multiply-add.
+//!
+//! The generic bodies compile to code that keeps sums in memory; here they stay in registers.
+//!
+//! # Safety
+//! Every function needs the features of the token that calls it: AVX-512F for `*_avx512`, AVX and FMA for `*_avx2`.
+
+use super::dot::{LANES, TILE};
+use std::arch::x86_64::*;
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_panel_avx512<const R: usize>(
+    rows: [&[f32]; R],
+    panel: &[[f32; TILE]],
+    sums: &mut [[f32; TILE]; R],
+) {
+    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len());
+    // SAFETY: the caller vouches for the features; each load and store stays within an element of `panel` (128 bytes), of a
+    // row (4 bytes), both below `len`, or of `sums` (128 bytes), and takes any alignment.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); 2]; R];
+        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+            *acc = [_mm512_loadu_ps(sums.as_ptr()), _mm512_loadu_ps(sums.as_ptr().add(16))];
+        }
+        for k in 0..len {
+            let weights = panel.as_ptr().add(k).cast::<f32>();
+            let w = [_mm512_loadu_ps(weights), _mm512_loadu_ps(weights.add(16))];
+            for (acc, row) in acc.iter_mut().zip(&rows) {
+                let x = _mm512_set1_ps(*row.get_unchecked(k));
+                acc[0] = _mm512_fmadd_ps(x, w[0], acc[0]);
+                acc[1] = _mm512_fmadd_ps(x, w[1], acc[1]);
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+            _mm512_storeu_ps(sums.as_mut_ptr(), acc[0]);
+            _mm512_storeu_ps(sums.as_mut_ptr().add(16), acc[1]);
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_panel_avx2<const R: usize>(
+    rows: [&[f32]; R],
+    panel: &[[f32; TILE]],
+    sums: &mut [[f32; TILE]; R],
+) {
+    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len());
+    // SAFETY: as in `multiply_panel_avx512`.
+    unsafe {
+        let mut acc = [[_mm256_setzero_ps(); 4]; R];
+        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+            for (quarter, acc) in acc.iter_mut().enumerate() {
+                *acc = _mm256_loadu_ps(sums.as_ptr().add(8 * quarter));
+            }
+        }
+        for k in 0..len {
+            let weights = panel.as_ptr().add(k).cast::<f32>();
+            let mut x = [_mm256_setzero_ps(); R];
+            for (x, row) in x.iter_mut().zip(&rows) {
+                *x = _mm256_set1_ps(*row.get_unchecked(k));
+            }
+            for quarter in 0..4 {
+                let w = _mm256_loadu_ps(weights.add(8 * quarter));
+                for (acc, x) in acc.iter_mut().zip(x) {
+                    acc[quarter] = _mm256_fmadd_ps(x, w, acc[quarter]);
+                }
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+            for (quarter, acc) in acc.iter().enumerate() {
+                _mm256_storeu_ps(sums.as_mut_ptr().add(8 * quarter), *acc);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_places_avx512<const G: usize>(
+    columns: &[[[f32; LANES]; G]],
+    places: &[[u8; 2]],
+    values: &[[u8; 4]],
+    sums: &mut [[f32; LANES]; G],
+) {
+    // Weight `j` goes to the partial sum `j % 4`, so that sums need not wait for each other.
+    let (place_ways, place_rest) = places.as_chunks::<4>();
+    let (value_ways, value_rest) = values.as_chunks::<4>();
+    // SAFETY: the caller vouches for the features; each load and store stays within 64 bytes of a column or of `sums`.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); G]; 4];
+        for (places, values) in place_ways.iter().zip(value_ways) {
+            for way in 0..4 {
+                add_avx512(columns, places[way], values[way], &mut acc[way]);
+            }
+        }
+        for (place, value) in place_rest.iter().zip(value_rest) {
+            add_avx512(columns, *place, *value, &mut acc[0]);
+        }
+        for (group, sums) in sums.iter_mut().enumerate() {
+            let low = _mm512_add_ps(acc[0][group], acc[1][group]);
+            let high = _mm512_add_ps(acc[2][group], acc[3][group]);
+            let sum = _mm512_add_ps(_mm512_add_ps(low, high), _mm512_loadu_ps(sums.as_ptr()));
+            _mm512_storeu_ps(sums.as_mut_ptr(), sum);
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+unsafe fn add_avx512<const G: usize>(
+    columns: &[[[f32; LANES]; G]],
+    place: [u8; 2],
+    value: [u8; 4],
+    acc: &mut [__m512; G],
+) {
+    let Some(column) = columns.get(usize::from(u16::from_le_bytes(place))) else { return };
+    // SAFETY: the caller vouches for the features; each load takes the 64 bytes of a group of `column`.
+    unsafe {
+        let value = _mm512_set1_ps(f32::from_le_bytes(value));
+        for (acc, x) in acc.iter_mut().zip(column) {
+            *acc = _mm512_fmadd_ps(_mm512_loadu_ps(x.as_ptr()), value, *acc);
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_places_avx2<const G: usize>(
+    columns: &[[[f32; LANES]; G]],
+    places: &[[u8; 2]],
+    values: &[[u8; 4]],
+    sums: &mut [[f32; LANES]; G],
+) {
+    // SAFETY: the caller vouches for the features. Never more than 8 of the 16 registers hold sums.
+    unsafe {
+        match G {
+            1 => multiply_places_ways_avx2::<G, 4>(columns, places, values, sums),
+            2 => multiply_places_ways_avx2::<G, 2>(columns, places, values, sums),
+            _ => multiply_places_ways_avx2::<G, 1>(columns, places, values, sums),
+        }
+    }
+}
+
+/// [`multiply_places_avx2`] with `W` partial sums.
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+unsafe fn multiply_places_ways_avx2<const G: usize, const W: usize>(
+    columns: &[[[f32; LANES]; G]],
+    places: &[[u8; 2]],
+    values: &[[u8; 4]],
+    sums: &mut [[f32; LANES]; G],
+) {
+    let (place_ways, place_rest) = places.as_chunks::<W>();
+    let (value_ways, value_rest) = values.as_chunks::<W>();
+    // SAFETY: the caller vouches for the features; each load and store stays within 64 bytes of `sums`.
+    unsafe {
+        let mut acc = [[[_mm256_setzero_ps(); 2]; G]; W];
+        for (places, values) in place_ways.iter().zip(value_ways) {
+            for way in 0..W {
+                add_avx2(columns, places[way], values[way], &mut acc[way]);
+            }
+        }
+        for (place, value) in place_rest.iter().zip(value_rest) {
+            add_avx2(columns, *place, *value, &mut acc[0]);
+        }
+        for (group, sums) in sums.iter_mut().enumerate() {
+            for half in 0..2 {
+                let sums = sums.as_mut_ptr().add(8 * half);
+                let mut sum = _mm256_loadu_ps(sums);
+                for acc in &acc {
+                    sum = _mm256_add_ps(sum, acc[group][half]);
+                }
+                _mm256_storeu_ps(sums, sum);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+unsafe fn add_avx2<const G: usize>(
+    columns: &[[[f32; LANES]; G]],
+    place: [u8; 2],
+    value: [u8; 4],
+    acc: &mut [[__m256; 2]; G],
+) {
+    let Some(column) = columns.get(usize::from(u16::from_le_bytes(place))) else { return };
+    // SAFETY: the caller vouches for the features; the two loads take the 64 bytes of a group of `column`.
+    unsafe {
+        let value = _mm256_set1_ps(f32::from_le_bytes(value));
+        for (acc, x) in acc.iter_mut().zip(column) {
+            acc[0] = _mm256_fmadd_ps(_mm256_loadu_ps(x.as_ptr()), value, acc[0]);
+            acc[1] = _mm256_fmadd_ps(_mm256_loadu_ps(x.as_ptr().add(8)), value, acc[1]);
+        }
+    }
+}

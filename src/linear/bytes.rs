@@ -1,0 +1,72 @@
+//! Packed bytes, owned or borrowed.
+
+use std::ops::{Deref, DerefMut};
+
+/// What a cache line holds. Kernels accept any alignment; at this one no load crosses two lines.
+const ALIGN: usize = 64;
+
+/// Bytes that begin at a cache line.
+pub(super) struct AlignedBytes {
+    buffer: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl AlignedBytes {
+    pub(super) fn zeros(len: usize) -> Self {
+        let buffer = vec![0; len.saturating_add(ALIGN)];
+        let start = buffer.as_ptr().align_offset(ALIGN).min(ALIGN);
+        AlignedBytes { buffer, start, len }
+    }
+
+    fn copy_of(bytes: &[u8]) -> Self {
+        let mut copy = AlignedBytes::zeros(bytes.len());
+        copy.copy_from_slice(bytes);
+        copy
+    }
+}
+
+impl Deref for AlignedBytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.buffer[self.start..self.start + self.len]
+    }
+}
+
+impl DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.start + self.len]
+    }
+}
+
+impl Clone for AlignedBytes {
+    fn clone(&self) -> Self {
+        AlignedBytes::copy_of(self)
+    }
+}
+
+/// Bytes of a layer.
+#[derive(Clone)]
+pub(super) enum Bytes<'a> {
+    Owned(AlignedBytes),
+    Borrowed(&'a [u8]),
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Owned(bytes) => bytes,
+            Bytes::Borrowed(bytes) => bytes,
+        }
+    }
+}
+
+impl Bytes<'_> {
+    pub(super) fn into_owned(self) -> AlignedBytes {
+        match self {
+            Bytes::Owned(bytes) => bytes,
+            Bytes::Borrowed(bytes) => AlignedBytes::copy_of(bytes),
+        }
+    }
+}

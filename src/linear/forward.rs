@@ -1,0 +1,250 @@
+//! Running a packed layer: everything is checked, activations are made ready in scratch, then pieces of `y` are computed.
+
+use super::activations::{
+    CodeRows, FloatRows, StagedBytes, as_f32, is_ready, stage_floats, turn_codes, turn_floats,
+};
+use super::finish::{Exact, Finish, Scaled};
+use super::layer::PackedLinear;
+use super::layout::Format;
+use super::scratch::Scratch;
+use super::{dense, sparse};
+use crate::context::Context;
+use crate::element::Element;
+use crate::error::{Error, Result};
+use crate::quant::Code;
+use half::{bf16, f16};
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+impl PackedLinear<'_> {
+    /// How many bytes [`forward_with`](PackedLinear::forward_with) and
+    /// [`forward_codes_with`](PackedLinear::forward_codes_with) need for `rows` rows: the same on every machine.
+    ///
+    /// # Errors
+    /// [`Error::SizeOverflow`].
+    pub fn scratch_bytes(&self, rows: usize) -> Result<usize> {
+        let (inputs, padded) = (self.in_features(), self.padded_inputs());
+        let turned = || rows.div_ceil(sparse::lanes(rows)).checked_mul(sparse::lanes(rows));
+        let bytes = match self.format() {
+            Format::F32 | Format::F16 | Format::Bf16 => {
+                rows.checked_mul(inputs).and_then(|len| Scratch::bytes_for(len, 4))
+            }
+            Format::SparseF32 => turned().and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4)),
+            Format::Int8 => CodeRows::scratch_bytes(rows, padded),
+            Format::SparseInt8 => CodeRows::scratch_bytes(rows, padded)
+                .and_then(|codes| Scratch::bytes_for(turned()?.checked_mul(padded)?, 2)?.checked_add(codes)),
+        };
+        bytes
+            .filter(|&bytes| bytes <= isize::MAX as usize)
+            .ok_or_else(|| Error::SizeOverflow { argument: "x".into(), sizes: vec![rows, inputs] })
+    }
+
+    /// `y[M, N] = x[M, K] * w^T + bias`, of f32, f16 or bf16 each. Views may have any strides.
+    ///
+    /// Allocates what [`forward_with`](PackedLinear::forward_with) would be given.
+    ///
+    /// # Errors
+    /// [`Error::Shape`]; for an integer format with dynamic quantization [`Error::NotFinite`] at the first NaN or
+    /// infinity of `x`; [`Error::SizeOverflow`]. `y` is untouched then.
+    pub fn forward<X: Element, Y: Element>(
+        &self,
+        x: ArrayView2<'_, X>,
+        y: ArrayViewMut2<'_, Y>,
+    ) -> Result<()> {
+        self.check_shapes(x.dim(), y.dim())?;
+        let dense = !self.format().is_integer() && !self.format().is_sparse();
+        let bytes = if dense && is_ready(&x) { 0 } else { self.scratch_bytes(x.nrows())? };
+        self.run(x, y, &mut vec![0; bytes])
+    }
+
+    /// As [`forward`](PackedLinear::forward), and allocates nothing. What `scratch` holds, before and after, means nothing.
+    ///
+    /// # Errors
+    /// As [`forward`](PackedLinear::forward), and [`Error::Length`] when `scratch` is shorter than
+    /// [`scratch_bytes`](PackedLinear::scratch_bytes).
+    pub fn forward_with<X: Element, Y: Element>(
+        &self,
+        x: ArrayView2<'_, X>,
+        y: ArrayViewMut2<'_, Y>,
+        scratch: &mut [u8],
+    ) -> Result<()> {
+        self.check_shapes(x.dim(), y.dim())?;
+        self.check_scratch(x.nrows(), scratch)?;
+        self.run(x, y, scratch)
+    }
+
+    /// The product of codes, for an integer format: `y[M, N] = (x - x_zero) * (w_codes - w_zero)^T` in int32, exact, without
+    /// scales and bias (as ONNX MatMulInteger).
+    ///
+    /// `zero_points` are those of `x`: none (0), one, or one for each row.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::Length`] or [`Error::OutOfRange`] for zero points that do not fit,
+    /// [`Error::Unsupported`] for a float format. `y` is untouched then.
+    pub fn forward_codes<X: Code>(
+        &self,
+        x: ArrayView2<'_, X>,
+        zero_points: &[i32],
+        y: ArrayViewMut2<'_, i32>,
+    ) -> Result<()> {
+        self.check_codes::<X>(x.dim(), zero_points, y.dim())?;
+        self.run_codes(x, zero_points, y, &mut vec![0; self.scratch_bytes(x.nrows())?])
+    }
+
+    /// As [`forward_codes`](PackedLinear::forward_codes), and allocates nothing.
+    ///
+    /// # Errors
+    /// As [`forward_codes`](PackedLinear::forward_codes), and [`Error::Length`] when `scratch` is too short.
+    pub fn forward_codes_with<X: Code>(
+        &self,
+        x: ArrayView2<'_, X>,
+        zero_points: &[i32],
+        y: ArrayViewMut2<'_, i32>,
+        scratch: &mut [u8],
+    ) -> Result<()> {
+        self.check_codes::<X>(x.dim(), zero_points, y.dim())?;
+        self.check_scratch(x.nrows(), scratch)?;
+        self.run_codes(x, zero_points, y, scratch)
+    }
+
+    fn check_shapes(&self, x: (usize, usize), y: (usize, usize)) -> Result<()> {
+        let (inputs, outputs) = (self.in_features(), self.out_features());
+        if x.1 != inputs {
+            return Err(Error::shape("x", &[x.0, x.1], format!("[rows, {inputs}], the layer's inputs")));
+        }
+        if y != (x.0, outputs) {
+            let expected = format!("[{}, {outputs}], the rows of x and the layer's outputs", x.0);
+            return Err(Error::shape("y", &[y.0, y.1], expected));
+        }
+        Ok(())
+    }
+
+    fn check_scratch(&self, rows: usize, scratch: &[u8]) -> Result<()> {
+        let needed = self.scratch_bytes(rows)?;
+        if scratch.len() < needed {
+            return Err(Error::length(
+                "scratch",
+                scratch.len(),
+                format!("at least {needed} for {rows} rows"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_codes<X: Code>(&self, x: (usize, usize), zero_points: &[i32], y: (usize, usize)) -> Result<()> {
+        if !self.format().is_integer() {
+            return Err(Error::Unsupported {
+                what: format!("an integer product with {} weights", self.format()),
+                instead: "pack int8 codes, or use `forward`".into(),
+            });
+        }
+        self.check_shapes(x, y)?;
+        if zero_points.len() > 1 && zero_points.len() != x.0 {
+            let expected = format!("none, 1 or {}, one for each row", x.0);
+            return Err(Error::length("zero_points", zero_points.len(), expected));
+        }
+        let (lowest, highest) = X::TYPE.limits();
+        match zero_points.iter().enumerate().find(|(_, zero)| !(lowest..=highest).contains(*zero)) {
+            None => Ok(()),
+            Some((index, zero)) => Err(Error::out_of_range(
+                format!("zero_points[{index}]"),
+                zero,
+                format!("{lowest} to {highest}"),
+            )),
+        }
+    }
+
+    /// Everything is checked but the numbers of `x`.
+    fn run<'s, X: Element, Y: Element>(
+        &self,
+        x: ArrayView2<'s, X>,
+        y: ArrayViewMut2<'_, Y>,
+        scratch: &'s mut [u8],
+    ) -> Result<()> {
+        let context = &Context::current()?;
+        let mut scratch = Scratch::new(scratch);
+        match self.format() {
+            Format::F32 => self.run_dense::<f32, X, Y>(context, x, y, scratch),
+            Format::F16 => self.run_dense::<f16, X, Y>(context, x, y, scratch),
+            Format::Bf16 => self.run_dense::<bf16, X, Y>(context, x, y, scratch),
+            Format::SparseF32 if x.nrows() == 1 => {
+                let rows = float_rows(context, &x, &mut scratch);
+                sparse::float_row(context, self, rows.row(0), y);
+            }
+            Format::SparseF32 => {
+                let lanes = sparse::lanes(x.nrows());
+                let turned = scratch.take(x.nrows().div_ceil(lanes) * lanes * x.ncols());
+                turn_floats(context, &x, lanes, turned);
+                sparse::float(context, self, turned, y);
+            }
+            Format::Int8 | Format::SparseInt8 => {
+                let mut codes = self.code_rows(context, x.nrows(), &mut scratch);
+                codes.quantize(context, &x, self.input())?;
+                self.multiply_codes::<Scaled<Y>>(context, codes, y, scratch);
+            }
+        }
+        Ok(())
+    }
+
+    fn run_dense<'s, W: Element, X: Element, Y: Element>(
+        &self,
+        context: &Context,
+        x: ArrayView2<'s, X>,
+        y: ArrayViewMut2<'_, Y>,
+        mut scratch: Scratch<'s>,
+    ) {
+        let rows = float_rows(context, &x, &mut scratch);
+        dense::float::<W, Y>(context, self, &rows, y);
+    }
+
+    fn run_codes<X: Code>(
+        &self,
+        x: ArrayView2<'_, X>,
+        zero_points: &[i32],
+        y: ArrayViewMut2<'_, i32>,
+        scratch: &mut [u8],
+    ) -> Result<()> {
+        let context = &Context::current()?;
+        let mut scratch = Scratch::new(scratch);
+        let mut codes = self.code_rows(context, x.nrows(), &mut scratch);
+        codes.copy(context, &x, zero_points);
+        self.multiply_codes::<Exact>(context, codes, y, scratch);
+        Ok(())
+    }
+
+    fn code_rows<'s>(&self, context: &Context, rows: usize, scratch: &mut Scratch<'s>) -> CodeRows<'s> {
+        CodeRows::take(context, rows, self.padded_inputs(), self.has_zero_points(), scratch)
+    }
+
+    fn multiply_codes<F: Finish>(
+        &self,
+        context: &Context,
+        codes: CodeRows<'_>,
+        y: ArrayViewMut2<'_, F::Out>,
+        mut scratch: Scratch<'_>,
+    ) {
+        if !self.format().is_sparse() {
+            return dense::int8::<F>(context, self, &codes, y);
+        }
+        let (rows, padded) = (y.nrows(), self.padded_inputs());
+        let lanes = sparse::lanes(rows);
+        let len = rows.div_ceil(lanes) * lanes * padded * context.isa().run(StagedBytes);
+        let turned = scratch.take(len);
+        turn_codes(context, codes.codes, (rows, padded), lanes, turned);
+        sparse::int8::<F>(context, self, turned, (codes.scales, codes.zero_points), padded, y);
+    }
+}
+
+/// The rows of `x` in f32: where they are if they are that already, else in scratch.
+fn float_rows<'a, X: Element>(
+    context: &Context,
+    x: &ArrayView2<'a, X>,
+    scratch: &mut Scratch<'a>,
+) -> FloatRows<'a> {
+    if let Some(view) = is_ready(x).then(|| as_f32(x)).flatten() {
+        return FloatRows::Borrowed(view);
+    }
+    let (rows, inputs) = x.dim();
+    let staged = scratch.take(rows * inputs);
+    stage_floats(context, x, staged);
+    FloatRows::Staged(staged, inputs)
+}

@@ -1,0 +1,329 @@
+//! The packed layer, in bytes of its own or borrowed.
+
+use super::bytes::{AlignedBytes, Bytes};
+use super::layout::{Format, GROUP, HEADER, Header, Input, Sections};
+use super::weights::Weights;
+use crate::error::{Error, Result};
+use crate::quant::{Arithmetic, Params};
+use std::ops::Range;
+
+/// A fully connected layer, packed for its kernel: `y[M, N] = x[M, K] * w[N, K]^T + bias[N]`.
+///
+/// Packed once, used many times, from any number of threads. The bytes ([`as_bytes`](PackedLinear::as_bytes)) are the
+/// same on every machine; they can be stored and used with
+/// [`from_bytes`](PackedLinear::from_bytes) where they lie, in bytes that a C caller owns or a mapped file.
+///
+/// **Integer formats** turn each row of `x` into uint8 codes first, with the range of that row (dynamic quantization, as
+/// ONNX DynamicQuantizeLinear), or with fixed parameters (see [`with_input_params`](PackedLinear::with_input_params)).
+/// Products are exact int32; then `y = i32 * (scale_x * scale_w) + bias` in f32. So `y` is the same bytes on every
+/// instruction set and at any thread count.
+///
+/// **Float formats** compute in f32, and each output adds its products in the order of the inputs. `y` is the same bytes at
+/// any thread count; between instruction sets, and between numbers of rows in sparse layers, it differs within the error
+/// of an f32 sum: `|y - exact| <= (K + 2) * 2^-24 * (sum |x| |w| + |bias|)`, for sums without overflow or underflow. NaN and infinity in
+/// `x` go where IEEE arithmetic takes them.
+///
+/// ```
+/// use tersor::linear::PackedLinear;
+/// use ndarray::{Array2, array};
+///
+/// let weights = array![[1.0_f32, 2.0, 3.0], [4.0, 5.0, 6.0]]; // two outputs of three inputs
+/// let layer = PackedLinear::new(weights.view())?.with_bias(&[10.0, 20.0])?;
+/// let mut y = Array2::<f32>::zeros((1, 2));
+/// layer.forward(array![[1.0_f32, 0.0, -1.0]].view(), y.view_mut())?;
+/// assert_eq!(y, array![[8.0, 18.0]]);
+/// # Ok::<(), tersor::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct PackedLinear<'a> {
+    bytes: Bytes<'a>,
+    header: Header,
+    sections: Sections,
+}
+
+impl PackedLinear<'static> {
+    /// Packs weights, `[out_features, in_features]`: a view of f32, f16 or bf16, [`Weights`] of any kind, or a
+    /// quantized array.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for a float weight (that survives) that is NaN or infinite, [`Error::Length`] or
+    /// [`Error::OutOfRange`] for scales and zero points that do not fit the codes, [`Error::Shape`] for a mask of another
+    /// shape, [`Error::OutOfRange`] for more inputs than int32 sums (or 16-bit places) allow, [`Error::SizeOverflow`],
+    /// and [`Error::Unsupported`] for a sparse layer of 16-bit or affine weights.
+    pub fn new<'w, W>(weights: W) -> Result<Self>
+    where
+        W: TryInto<Weights<'w>>,
+        Error: From<W::Error>,
+    {
+        let weights = weights.try_into()?;
+        let mut bytes = AlignedBytes::zeros(weights.packed_bytes()?);
+        weights.pack_into(&mut bytes)?;
+        let (header, sections) = Header::read(&bytes)?;
+        Ok(PackedLinear { bytes: Bytes::Owned(bytes), header, sections })
+    }
+}
+
+impl<'a> PackedLinear<'a> {
+    /// A layer that lies in somebody else's bytes, at any alignment: what [`as_bytes`](PackedLinear::as_bytes) gave, or
+    /// [`Weights::pack_into`] wrote. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] when the bytes are foreign, of another version, truncated, too long, have a damaged header, or
+    /// contradict themselves. Weights are not under the checksum: damage there may compute other numbers, but can neither
+    /// panic nor read outside of the bytes.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self> {
+        let (header, sections) = Header::read(bytes)?;
+        let layer = PackedLinear { bytes: Bytes::Borrowed(bytes), header, sections };
+        layer.check_places()?;
+        Ok(layer)
+    }
+
+    /// The packed bytes: header, bias, scales, weights.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same layer in bytes of its own.
+    pub fn into_owned(self) -> PackedLinear<'static> {
+        let PackedLinear { bytes, header, sections } = self;
+        PackedLinear { bytes: Bytes::Owned(bytes.into_owned()), header, sections }
+    }
+
+    /// The same layer with a bias, one for each output. Borrowed bytes are copied first.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when `bias` does not hold one number for each output, [`Error::NotFinite`].
+    pub fn with_bias(self, bias: &[f32]) -> Result<PackedLinear<'static>> {
+        self.changed(|bytes| write_bias(bytes, bias))
+    }
+
+    /// The same integer layer with fixed quantization of its input instead of dynamic. `params` come from calibration,
+    /// for the whole input (no axis), in int8 or uint8; infinities saturate, NaN becomes zero, as
+    /// [`Params::quantize`] does it.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for parameters along an axis, for another arithmetic than [`Arithmetic::Divide`], and for a
+    /// layer in a float format.
+    pub fn with_input_params(self, params: &Params) -> Result<PackedLinear<'static>> {
+        self.changed(|bytes| write_input_params(bytes, params))
+    }
+
+    fn changed(self, change: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<PackedLinear<'static>> {
+        let mut bytes = self.bytes.into_owned();
+        change(&mut bytes)?;
+        let (header, sections) = Header::read(&bytes)?;
+        Ok(PackedLinear { bytes: Bytes::Owned(bytes), header, sections })
+    }
+
+    /// N, the columns of `y`.
+    pub fn out_features(&self) -> usize {
+        self.header.outputs
+    }
+
+    /// K, the columns of `x`.
+    pub fn in_features(&self) -> usize {
+        self.header.inputs
+    }
+
+    /// How the weights are stored.
+    pub fn format(&self) -> Format {
+        self.header.format
+    }
+
+    /// The bytes of the weights and what belongs to them: scales, zero points, places. Without bias, header and padding
+    /// between sections.
+    pub fn weight_bytes(&self) -> usize {
+        let Sections { scales, zero_points, offsets, places, values, .. } = &self.sections;
+        [scales, zero_points, offsets, places, values].into_iter().map(|section| section.len()).sum()
+    }
+
+    /// How many weights are not zero.
+    pub fn non_zeros(&self) -> usize {
+        self.header.non_zeros
+    }
+
+    /// Whether a bias is added.
+    pub fn has_bias(&self) -> bool {
+        self.header.bias
+    }
+}
+
+/// What the kernels read. A section that does not hold what is asked for gives nothing, whatever the bytes say.
+impl PackedLinear<'_> {
+    pub(super) fn input(&self) -> Option<Input> {
+        self.header.input
+    }
+
+    /// Inputs, padded to whole groups in integer formats.
+    pub(super) fn padded_inputs(&self) -> usize {
+        self.header.padded_inputs()
+    }
+
+    pub(super) fn has_zero_points(&self) -> bool {
+        self.header.zero_points
+    }
+
+    fn section(&self, range: &Range<usize>) -> &[u8] {
+        self.bytes.get(range.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn bias(&self) -> &[u8] {
+        self.section(&self.sections.bias)
+    }
+
+    pub(super) fn scales(&self) -> &[u8] {
+        self.section(&self.sections.scales)
+    }
+
+    pub(super) fn sums(&self) -> &[u8] {
+        self.section(&self.sections.sums)
+    }
+
+    pub(super) fn zero_points(&self) -> &[u8] {
+        self.section(&self.sections.zero_points)
+    }
+
+    /// The weights from byte `start` on.
+    pub(super) fn values(&self, start: usize) -> &[u8] {
+        self.section(&self.sections.values).get(start..).unwrap_or_default()
+    }
+
+    pub(super) fn bias_of(&self, output: usize) -> f32 {
+        f32::from_le_bytes(element(self.bias(), output))
+    }
+
+    /// The sum of an output's codes, and its scale.
+    pub(super) fn sum_and_scale_of(&self, output: usize) -> (i32, f32) {
+        let sum = i32::from_le_bytes(element(self.sums(), output));
+        (sum, f32::from_le_bytes(element(self.scales(), output)))
+    }
+
+    /// What a sparse format stores.
+    pub(super) fn stored<const N: usize>(&self) -> Stored<'_, N> {
+        Stored {
+            offsets: self.section(&self.sections.offsets).as_chunks().0,
+            places: self.section(&self.sections.places).as_chunks().0,
+            values: self.section(&self.sections.values).as_chunks().0,
+        }
+    }
+
+    /// Refuses a sparse body whose offsets or places lead anywhere else than to its weights.
+    fn check_places(&self) -> Result<()> {
+        if !self.header.format.is_sparse() {
+            return Ok(());
+        }
+        let refuse = |reason: String| Err(Error::layout("packed", reason));
+        let limit = match self.header.format {
+            Format::SparseInt8 => self.header.inputs.div_ceil(GROUP),
+            _ => self.header.inputs,
+        };
+        let offsets = self.section(&self.sections.offsets).as_chunks::<4>().0;
+        let offset = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes) as usize;
+        for (output, pair) in offsets.windows(2).enumerate() {
+            let (start, end) = (offset(&pair[0]), offset(&pair[1]));
+            if start > end || end - start > limit {
+                return refuse(format!("the places of output {output} begin at {start} and end at {end}"));
+            }
+        }
+        let ends = (offsets.first().map(offset), offsets.last().map(offset));
+        if ends != (Some(0), Some(self.header.stored)) {
+            return refuse(format!("the places run from {ends:?}, not from 0 to {}", self.header.stored));
+        }
+        let places = self.section(&self.sections.places).as_chunks::<2>().0;
+        let greatest = places.iter().fold(0, |most, place| u16::from_le_bytes(*place).max(most));
+        if usize::from(greatest) >= limit && !places.is_empty() {
+            return refuse(format!("a place is {greatest}, but there are {limit}"));
+        }
+        Ok(())
+    }
+}
+
+/// The places and the weights (or blocks) of `N` bytes that a sparse format stores.
+#[derive(Clone, Copy)]
+pub(super) struct Stored<'a, const N: usize> {
+    offsets: &'a [[u8; 4]],
+    places: &'a [[u8; 2]],
+    values: &'a [[u8; N]],
+}
+
+impl<'a, const N: usize> Stored<'a, N> {
+    /// Those of an output; none if the offsets lead elsewhere.
+    #[inline(always)]
+    pub(super) fn of(&self, output: usize) -> (&'a [[u8; 2]], &'a [[u8; N]]) {
+        let offset =
+            |index: usize| self.offsets.get(index).map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
+        let range = offset(output)..offset(output + 1);
+        (self.places.get(range.clone()).unwrap_or_default(), self.values.get(range).unwrap_or_default())
+    }
+}
+
+/// Element `index` of a section; zeros past its end.
+fn element(section: &[u8], index: usize) -> [u8; 4] {
+    section.as_chunks::<4>().0.get(index).copied().unwrap_or_default()
+}
+
+impl std::fmt::Debug for PackedLinear<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Header { format, outputs, inputs, non_zeros, .. } = self.header;
+        write!(f, "PackedLinear([{outputs}, {inputs}] in {format}, {non_zeros} weights are not zero)")
+    }
+}
+
+/// Writes a bias into packed bytes, in place: [`PackedLinear::with_bias`] for bytes that a C caller owns.
+///
+/// # Errors
+/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_bias`]; the bytes are untouched then.
+pub fn write_bias(packed: &mut [u8], bias: &[f32]) -> Result<()> {
+    let (mut header, sections) = Header::read(packed)?;
+    if bias.len() != header.outputs {
+        return Err(Error::length("bias", bias.len(), format!("{}, one for each output", header.outputs)));
+    }
+    check_finite("bias", bias.iter().copied())?;
+    header.bias = true;
+    let section = packed.get_mut(sections.bias.clone()).unwrap_or_default();
+    section.as_chunks_mut::<4>().0.iter_mut().zip(bias).for_each(|(bytes, bias)| *bytes = bias.to_le_bytes());
+    write_header(packed, &header, &sections);
+    Ok(())
+}
+
+/// Writes fixed quantization of the input into packed bytes, in place: [`PackedLinear::with_input_params`] for bytes that
+/// a C caller owns.
+///
+/// # Errors
+/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_input_params`]; the bytes are untouched then.
+pub fn write_input_params(packed: &mut [u8], params: &Params) -> Result<()> {
+    let (mut header, sections) = Header::read(packed)?;
+    let unsupported = |what: String, instead: &str| Err(Error::Unsupported { what, instead: instead.into() });
+    if !header.format.is_integer() {
+        let what = format!("quantizing the input of a layer of {} weights", header.format);
+        return unsupported(what, "pack int8 codes");
+    }
+    let (&[scale], &[zero_point], None) = (params.scales(), params.zero_points(), params.axis()) else {
+        return unsupported("quantizing the input of a layer along an axis".into(), "calibrate per tensor");
+    };
+    if params.arithmetic() != Arithmetic::Divide {
+        let what = format!("quantizing the input of a layer by {:?}", params.arithmetic());
+        return unsupported(what, "use `Arithmetic::Divide`");
+    }
+    let input = Input { scale, zero_point, code_type: params.code_type(), limits: params.limits() };
+    input.check()?;
+    header.input = Some(input);
+    write_header(packed, &header, &sections);
+    Ok(())
+}
+
+pub(super) fn write_header(packed: &mut [u8], header: &Header, sections: &Sections) {
+    if let Some(bytes) = packed.first_chunk_mut::<HEADER>() {
+        header.write(sections.total, bytes);
+    }
+}
+
+/// Refuses NaN and infinity.
+pub(super) fn check_finite(argument: &'static str, values: impl Iterator<Item = f32>) -> Result<()> {
+    for (index, value) in values.enumerate() {
+        if !value.is_finite() {
+            return Err(Error::NotFinite { argument: argument.into(), index, value });
+        }
+    }
+    Ok(())
+}

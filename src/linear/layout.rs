@@ -1,0 +1,382 @@
+//! The packed bytes: a header that is checked, then sections whose places follow from the header alone.
+//!
+//! | offset | bytes | content (little-endian) |
+//! |---|---|---|
+//! | 0 | 8 | `b"TERSLINR"` |
+//! | 8 | 4 | version, 1 |
+//! | 12 | 4 | format: 1 f32, 2 f16, 3 bf16, 4 int8, 5 sparse f32, 6 sparse int8 |
+//! | 16 | 4 | layout, 1: tiles of 32 outputs; int8 with four inputs of an output side by side |
+//! | 20 | 4 | flags: 1 bias, 2 zero points of the weights, 4 the input is uint8, 8 the input is int8 |
+//! | 24 | 8 | out_features, N |
+//! | 32 | 8 | in_features, K |
+//! | 40 | 8 | weights that are not zero |
+//! | 48 | 8 | what a sparse format stores: weights, or blocks of 1x4 |
+//! | 56 | 4 | scale of the input, f32 |
+//! | 60 | 4 | zero point of the input, i32 |
+//! | 64 | 8 | length of all bytes |
+//! | 72 | 8 | lowest and highest code of the input, i32 each |
+//! | 80 | 40 | 0 |
+//! | 120 | 8 | FNV-1a of the 120 bytes before |
+//!
+//! The checksum finds accidents, not attacks. So nothing else in here is believed either: the length must be the one
+//! that shape, format and flags give, and the kernels check every index that they read from a body.
+
+use crate::error::{Error, Result};
+pub(super) use crate::kernels::TILE;
+use crate::quant::CodeType;
+use std::ops::Range;
+
+/// How many inputs of one output stand side by side in int8 formats: what a dot-product instruction takes.
+pub(super) const GROUP: usize = 4;
+
+/// The most inputs whose products with 8-bit weights fit an int32 whatever they are: 255 * 128 * 65,793 < 2^31.
+const MAX_INPUTS_SYMMETRIC: usize = 65_793;
+
+/// The same where a zero point makes 9-bit numbers of the weights as well: 255 * 255 * 33,025 < 2^31.
+const MAX_INPUTS_AFFINE: usize = 33_025;
+
+/// Sparse formats store the place of a weight, or of a block, in 16 bits.
+const MAX_PLACES: usize = 1 << 16;
+
+pub(super) const HEADER: usize = 128;
+const MAGIC: &[u8; 8] = b"TERSLINR";
+const VERSION: u32 = 1;
+const LAYOUT: u32 = 1;
+const ALIGN: usize = 64;
+
+const BIAS: u32 = 1;
+const ZERO_POINTS: u32 = 2;
+const INPUT_U8: u32 = 4;
+const INPUT_I8: u32 = 8;
+
+/// How packed weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// Every weight, in f32.
+    F32,
+    /// Every weight, in f16; widened to f32 at use.
+    F16,
+    /// Every weight, in bf16; widened to f32 at use.
+    Bf16,
+    /// Every weight, as an int8 code; int32 arithmetic.
+    Int8,
+    /// The weights that are not zero, in f32, and the place of each.
+    SparseF32,
+    /// Blocks of four weights along the inputs that are not all zero, as int8 codes, and the place of each.
+    SparseInt8,
+}
+
+impl Format {
+    fn code(self) -> u32 {
+        match self {
+            Format::F32 => 1,
+            Format::F16 => 2,
+            Format::Bf16 => 3,
+            Format::Int8 => 4,
+            Format::SparseF32 => 5,
+            Format::SparseInt8 => 6,
+        }
+    }
+
+    fn from_code(code: u32) -> Option<Self> {
+        [Format::F32, Format::F16, Format::Bf16, Format::Int8, Format::SparseF32, Format::SparseInt8]
+            .into_iter()
+            .find(|format| format.code() == code)
+    }
+
+    /// Whether products are exact integers.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Format::Int8 | Format::SparseInt8)
+    }
+
+    /// Whether zeros take no room and no time.
+    pub fn is_sparse(self) -> bool {
+        matches!(self, Format::SparseF32 | Format::SparseInt8)
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Format::F32 => "f32",
+            Format::F16 => "f16",
+            Format::Bf16 => "bf16",
+            Format::Int8 => "int8",
+            Format::SparseF32 => "sparse f32",
+            Format::SparseInt8 => "sparse int8",
+        })
+    }
+}
+
+/// How activations become codes when this is fixed beforehand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Input {
+    pub(super) scale: f32,
+    pub(super) zero_point: i32,
+    pub(super) code_type: CodeType,
+    /// The lowest and the highest code that is used.
+    pub(super) limits: (i32, i32),
+}
+
+/// What the header says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Header {
+    pub(super) format: Format,
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    pub(super) non_zeros: usize,
+    /// What a sparse format stores: weights or blocks.
+    pub(super) stored: usize,
+    pub(super) bias: bool,
+    pub(super) zero_points: bool,
+    pub(super) input: Option<Input>,
+}
+
+/// Where everything is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sections {
+    /// f32 for each output, padded to whole tiles.
+    pub(super) bias: Range<usize>,
+    /// f32 for each output, padded; integer formats.
+    pub(super) scales: Range<usize>,
+    /// The sum of each output's codes, i32, padded; integer formats.
+    pub(super) sums: Range<usize>,
+    /// i32 for each output, padded; where there are zero points.
+    pub(super) zero_points: Range<usize>,
+    /// Where each output's places begin, and where the last end, u32; sparse formats.
+    pub(super) offsets: Range<usize>,
+    /// u16 for each stored thing; sparse formats.
+    pub(super) places: Range<usize>,
+    /// The weights.
+    pub(super) values: Range<usize>,
+    /// The length of everything.
+    pub(super) total: usize,
+}
+
+impl Header {
+    pub(super) fn tiles(&self) -> usize {
+        self.outputs.div_ceil(TILE)
+    }
+
+    /// Inputs, padded to whole groups in integer formats.
+    pub(super) fn padded_inputs(&self) -> usize {
+        match self.format.is_integer() {
+            true => self.inputs.div_ceil(GROUP) * GROUP,
+            false => self.inputs,
+        }
+    }
+
+    /// Refuses what the format cannot hold.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.format.is_integer() {
+            let limit = if self.zero_points { MAX_INPUTS_AFFINE } else { MAX_INPUTS_SYMMETRIC };
+            if self.inputs > limit {
+                return Err(Error::out_of_range(
+                    "in_features",
+                    self.inputs,
+                    format!("at most {limit}, so that no sum of products can overflow an int32"),
+                ));
+            }
+        }
+        if self.format == Format::SparseF32 && self.inputs > MAX_PLACES {
+            let limit = format!("at most {MAX_PLACES} in a sparse layer");
+            return Err(Error::out_of_range("in_features", self.inputs, limit));
+        }
+        if self.format.is_sparse() && u32::try_from(self.stored).is_err() {
+            let limit = format!("at most {} in a sparse layer", u32::MAX);
+            return Err(Error::out_of_range("the number of weights", self.stored, limit));
+        }
+        Ok(())
+    }
+
+    pub(super) fn sections(&self) -> Result<Sections> {
+        self.check()?;
+        let overflow = || Error::SizeOverflow {
+            argument: "weights".into(),
+            sizes: vec![self.outputs, self.inputs, self.stored],
+        };
+        let mut end = HEADER;
+        let mut section = |factors: &[usize]| -> Result<Range<usize>> {
+            let len = factors
+                .iter()
+                .try_fold(1_usize, |product, &factor| product.checked_mul(factor))
+                .ok_or_else(overflow)?;
+            let start = end;
+            let stop = start.checked_add(len).ok_or_else(overflow)?;
+            end = stop.checked_next_multiple_of(ALIGN).ok_or_else(overflow)?;
+            if end > isize::MAX as usize {
+                return Err(overflow());
+            }
+            Ok(start..stop)
+        };
+        let (integer, sparse) = (usize::from(self.format.is_integer()), usize::from(self.format.is_sparse()));
+        let zero_points = usize::from(self.zero_points);
+        let tiles = self.tiles();
+        let bias = section(&[tiles, TILE, 4])?;
+        let scales = section(&[integer, tiles, TILE, 4])?;
+        let sums = section(&[integer, tiles, TILE, 4])?;
+        let zero_points = section(&[zero_points, tiles, TILE, 4])?;
+        let offsets = section(&[sparse, self.outputs.checked_add(1).ok_or_else(overflow)?, 4])?;
+        let places = section(&[sparse, self.stored, 2])?;
+        let values = match self.format {
+            Format::F32 => section(&[tiles, TILE, self.inputs, 4]),
+            Format::F16 | Format::Bf16 => section(&[tiles, TILE, self.inputs, 2]),
+            Format::Int8 => section(&[tiles, TILE, self.padded_inputs()]),
+            Format::SparseF32 => section(&[self.stored, 4]),
+            Format::SparseInt8 => section(&[self.stored, GROUP]),
+        }?;
+        Ok(Sections { bias, scales, sums, zero_points, offsets, places, values, total: end })
+    }
+
+    /// Writes the header into the first bytes.
+    pub(super) fn write(&self, total: usize, bytes: &mut [u8; HEADER]) {
+        let (input_flag, input) = match self.input {
+            None => (0, Input { scale: 0.0, zero_point: 0, code_type: CodeType::U8, limits: (0, 0) }),
+            Some(input) if input.code_type == CodeType::I8 => (INPUT_I8, input),
+            Some(input) => (INPUT_U8, input),
+        };
+        let flags =
+            if self.bias { BIAS } else { 0 } | if self.zero_points { ZERO_POINTS } else { 0 } | input_flag;
+        let fields: [&[u8]; 14] = [
+            MAGIC,
+            &VERSION.to_le_bytes(),
+            &self.format.code().to_le_bytes(),
+            &LAYOUT.to_le_bytes(),
+            &flags.to_le_bytes(),
+            &(self.outputs as u64).to_le_bytes(),
+            &(self.inputs as u64).to_le_bytes(),
+            &(self.non_zeros as u64).to_le_bytes(),
+            &(self.stored as u64).to_le_bytes(),
+            &input.scale.to_le_bytes(),
+            &input.zero_point.to_le_bytes(),
+            &(total as u64).to_le_bytes(),
+            &input.limits.0.to_le_bytes(),
+            &input.limits.1.to_le_bytes(),
+        ];
+        bytes.fill(0);
+        let filled = fields.iter().copied().flatten();
+        bytes.iter_mut().zip(filled).for_each(|(byte, field)| *byte = *field);
+        let (covered, checksum) = bytes.split_at_mut(HEADER - 8);
+        checksum.copy_from_slice(&fnv1a(covered).to_le_bytes());
+    }
+
+    /// Reads and checks a header, and that `bytes` have exactly the length that it asks for.
+    pub(super) fn read(bytes: &[u8]) -> Result<(Self, Sections)> {
+        let refuse = |reason: String| Error::layout("packed", reason);
+        let Some(header) = bytes.first_chunk::<HEADER>() else {
+            return Err(refuse(format!(
+                "there are {} bytes, but the header alone has {HEADER}",
+                bytes.len()
+            )));
+        };
+        let u32_at = |at: usize| u32::from_le_bytes(field(header, at));
+        let u64_at = |at: usize| u64::from_le_bytes(field(header, at));
+        if field::<8>(header, 0) != *MAGIC {
+            return Err(refuse("this is not a packed layer: the first 8 bytes are not \"TERSLINR\"".into()));
+        }
+        let version = u32_at(8);
+        if version != VERSION {
+            return Err(refuse(format!("the version is {version}, but only {VERSION} is known")));
+        }
+        if u64_at(120) != fnv1a(&header[..HEADER - 8]) {
+            return Err(refuse("the header is damaged: its checksum does not match".into()));
+        }
+        let format = Format::from_code(u32_at(12))
+            .ok_or_else(|| refuse(format!("the format {} is not known", u32_at(12))))?;
+        let layout = u32_at(16);
+        if layout != LAYOUT {
+            return Err(refuse(format!("the layout is {layout}, but only {LAYOUT} is known")));
+        }
+        let flags = u32_at(20);
+        let known = BIAS | ZERO_POINTS | INPUT_U8 | INPUT_I8;
+        let is_set = |flag: u32| flags & flag != 0;
+        if flags & !known != 0
+            || header[80..120].iter().any(|&byte| byte != 0)
+            || (is_set(INPUT_U8) && is_set(INPUT_I8))
+            || (is_set(ZERO_POINTS) && format != Format::Int8)
+            || (is_set(INPUT_U8 | INPUT_I8) && !format.is_integer())
+        {
+            return Err(refuse(format!("the flags {flags:#x} have no meaning for {format} weights")));
+        }
+        let size = |at: usize| {
+            usize::try_from(u64_at(at)).map_err(|_| refuse(format!("a size of {} does not fit", u64_at(at))))
+        };
+        let input = is_set(INPUT_U8 | INPUT_I8).then(|| Input {
+            scale: f32::from_le_bytes(field(header, 56)),
+            zero_point: i32::from_le_bytes(field(header, 60)),
+            code_type: if is_set(INPUT_I8) { CodeType::I8 } else { CodeType::U8 },
+            limits: (i32::from_le_bytes(field(header, 72)), i32::from_le_bytes(field(header, 76))),
+        });
+        if let Some(input) = input {
+            input.check().map_err(|error| refuse(error.to_string()))?;
+        }
+        let header = Header {
+            format,
+            outputs: size(24)?,
+            inputs: size(32)?,
+            non_zeros: size(40)?,
+            stored: size(48)?,
+            bias: is_set(BIAS),
+            zero_points: is_set(ZERO_POINTS),
+            input,
+        };
+        let sections = header.sections().map_err(|error| refuse(error.to_string()))?;
+        let room = match format {
+            Format::SparseF32 => header.stored,
+            Format::SparseInt8 => header.stored.saturating_mul(GROUP),
+            _ => header.outputs.saturating_mul(header.inputs),
+        };
+        if header.non_zeros > room {
+            let reason = format!("{} weights are not zero, but there are {room}", header.non_zeros);
+            return Err(refuse(reason));
+        }
+        if bytes.len() != sections.total || size(64)? != sections.total {
+            return Err(refuse(format!(
+                "there are {} bytes and the header says {}, but its shape [{}, {}] in {format} needs {}",
+                bytes.len(),
+                size(64)?,
+                header.outputs,
+                header.inputs,
+                sections.total
+            )));
+        }
+        Ok((header, sections))
+    }
+}
+
+impl Input {
+    /// Refuses parameters that no quantizer makes.
+    pub(super) fn check(&self) -> Result<()> {
+        if !(self.scale.is_finite() && self.scale > 0.0) {
+            return Err(Error::out_of_range("scale", self.scale, "finite and above 0"));
+        }
+        let (lowest, highest) = self.limits;
+        let (least, greatest) = self.code_type.limits();
+        if !(least <= lowest && lowest < highest && highest <= greatest) {
+            let limit = format!("two codes from {least} to {greatest}, the first below the second");
+            return Err(Error::out_of_range("limits", format!("{lowest} and {highest}"), limit));
+        }
+        if !(lowest..=highest).contains(&self.zero_point) {
+            return Err(Error::out_of_range("zero_point", self.zero_point, format!("{lowest} to {highest}")));
+        }
+        Ok(())
+    }
+
+    /// What makes a uint8 code of one.
+    pub(super) fn shift(&self) -> i32 {
+        if self.code_type == CodeType::I8 { 128 } else { 0 }
+    }
+}
+
+/// `N` bytes of the header; the places are constants within it.
+fn field<const N: usize>(header: &[u8; HEADER], at: usize) -> [u8; N] {
+    std::array::from_fn(|index| header[at + index])
+}
+
+/// The checksum of Fowler, Noll and Vo, 64 bits, variant 1a.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

@@ -1,0 +1,26 @@
+//! Runs what was compressed: fully connected layers in f32, f16, bf16, int8 and sparse, packed once and used many times.
+//!
+//! [`Weights`] says what is packed (which numbers, which of them survive); [`PackedLinear`] is the packed
+//! layer, in bytes of its own or borrowed from somebody else (a file, a C caller), behind a checked header. [`matmul`] is the
+//! plain f32 product of views, where nothing is worth packing. Making masks and codes is left to `prune` and `quant`.
+
+#![forbid(unsafe_code)]
+
+mod activations;
+mod bytes;
+mod dense;
+mod finish;
+mod forward;
+mod layer;
+mod layout;
+mod matmul;
+mod pack;
+mod scratch;
+mod size;
+mod sparse;
+mod weights;
+
+pub use layer::{PackedLinear, write_bias, write_input_params};
+pub use layout::Format;
+pub use matmul::matmul;
+pub use weights::Weights;

@@ -1,0 +1,287 @@
+//! Weights become packed bytes: everything is checked first, then written section by section.
+
+use super::layer::{check_finite, write_header};
+use super::layout::{Format, GROUP, Header, Sections, TILE};
+use super::weights::{CodesView, Values, Weights};
+use crate::element::Element;
+use crate::error::{Error, Result};
+use ndarray::ArrayView2;
+use std::ops::Range;
+
+impl Weights<'_> {
+    /// How many bytes [`pack_into`](Weights::pack_into) writes.
+    ///
+    /// # Errors
+    /// As [`PackedLinear::new`](super::PackedLinear::new).
+    pub fn packed_bytes(&self) -> Result<usize> {
+        Ok(self.plan()?.1.total)
+    }
+
+    /// Packs the weights into bytes that somebody else owns, at any alignment.
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless there are exactly [`packed_bytes`](Weights::packed_bytes) bytes, and as
+    /// [`PackedLinear::new`](super::PackedLinear::new). The bytes are untouched then.
+    pub fn pack_into(&self, packed: &mut [u8]) -> Result<()> {
+        let (header, sections) = self.plan()?;
+        if packed.len() != sections.total {
+            return Err(Error::length("packed", packed.len(), sections.total));
+        }
+        packed.fill(0);
+        match &self.values {
+            Values::F32(view) => self.write_float(view, &header, &sections, packed),
+            Values::F16(view) => self.write_float(view, &header, &sections, packed),
+            Values::Bf16(view) => self.write_float(view, &header, &sections, packed),
+            Values::Int8 { codes, scales, zero_points } => {
+                let codes = ShiftedCodes::of(codes);
+                self.write_codes(&codes, &header, &sections, packed);
+                let outputs = header.outputs;
+                write_each(packed, &sections.scales, outputs, |n| value_for(scales, n).to_le_bytes());
+                if header.zero_points {
+                    write_each(packed, &sections.zero_points, outputs, |n| {
+                        (value_for(zero_points, n) + codes.shift).to_le_bytes()
+                    });
+                }
+            }
+        }
+        write_header(packed, &header, &sections);
+        Ok(())
+    }
+
+    /// Checks everything, and finds out what will be where.
+    fn plan(&self) -> Result<(Header, Sections)> {
+        let (outputs, inputs) = self.dim();
+        crate::error::checked_product("weights", &[outputs, inputs])?;
+        if let Some(mask) = &self.mask
+            && mask.shape != [outputs, inputs]
+        {
+            return Err(Error::shape("mask", &mask.shape, format!("the weights' [{outputs}, {inputs}]")));
+        }
+        let (format, zero_points) = match (&self.values, self.sparse) {
+            (Values::F32(_), false) => (Format::F32, false),
+            (Values::F32(_), true) => (Format::SparseF32, false),
+            (Values::F16(_), false) => (Format::F16, false),
+            (Values::Bf16(_), false) => (Format::Bf16, false),
+            (Values::F16(_) | Values::Bf16(_), true) => {
+                return Err(Error::Unsupported {
+                    what: "a sparse layer of 16-bit weights".into(),
+                    instead: "pack f32 weights, or int8 codes".into(),
+                });
+            }
+            (Values::Int8 { codes, scales, zero_points }, sparse) => {
+                let affine = check_parameters(codes, scales, zero_points)?;
+                if affine && (sparse || self.mask.is_some()) {
+                    return Err(Error::Unsupported {
+                        what: "a mask or a sparse layer with weights whose zero point is not 0".into(),
+                        instead: "quantize symmetrically".into(),
+                    });
+                }
+                (if sparse { Format::SparseInt8 } else { Format::Int8 }, affine)
+            }
+        };
+        let (non_zeros, stored) = match &self.values {
+            Values::F32(view) => self.count_float(view)?,
+            Values::F16(view) => self.count_float(view)?,
+            Values::Bf16(view) => self.count_float(view)?,
+            Values::Int8 { codes, zero_points, .. } => {
+                let codes = ShiftedCodes::of(codes);
+                let mut counts = (0, 0);
+                for n in 0..outputs {
+                    let zero =
+                        if zero_points.is_empty() { 0 } else { value_for(zero_points, n) + codes.shift };
+                    for block in (0..inputs).step_by(GROUP) {
+                        let alive = (block..(block + GROUP).min(inputs))
+                            .filter(|&k| self.survives(n, k) && i32::from(codes.get(n, k)) != zero)
+                            .count();
+                        counts.0 += alive;
+                        counts.1 += usize::from(alive > 0);
+                    }
+                }
+                counts
+            }
+        };
+        let stored = if format.is_sparse() { stored } else { 0 };
+        let header =
+            Header { format, outputs, inputs, non_zeros, stored, bias: false, zero_points, input: None };
+        let sections = header.sections()?;
+        Ok((header, sections))
+    }
+
+    fn survives(&self, n: usize, k: usize) -> bool {
+        match &self.mask {
+            None => true,
+            Some(mask) => mask.bits.get(n * self.dim().1 + k).unwrap_or(false),
+        }
+    }
+
+    fn float<E: Element>(&self, view: &ArrayView2<'_, E>, n: usize, k: usize) -> E {
+        if self.survives(n, k) { view[[n, k]] } else { E::default() }
+    }
+
+    fn code(&self, codes: &ShiftedCodes<'_, '_>, n: usize, k: usize) -> i8 {
+        if self.survives(n, k) { codes.get(n, k) } else { 0 }
+    }
+
+    /// How many weights are not zero, twice: each is also a stored thing. Refuses survivors that are not finite.
+    fn count_float<E: Element>(&self, view: &ArrayView2<'_, E>) -> Result<(usize, usize)> {
+        let (outputs, inputs) = view.dim();
+        let indices = || (0..outputs).flat_map(|n| (0..inputs).map(move |k| (n, k)));
+        check_finite("weights", indices().map(|(n, k)| self.float(view, n, k).to_f32()))?;
+        let count = indices().filter(|&(n, k)| self.float(view, n, k).to_f32() != 0.0).count();
+        Ok((count, count))
+    }
+
+    fn write_float<E: Element>(
+        &self,
+        view: &ArrayView2<'_, E>,
+        header: &Header,
+        sections: &Sections,
+        packed: &mut [u8],
+    ) {
+        let size = E::DTYPE.size();
+        let write = |bytes: Option<&mut [u8]>, value: E| {
+            if let Some(bytes) = bytes {
+                bytes.copy_from_slice(bytemuck::bytes_of(&value));
+            }
+        };
+        if header.format.is_sparse() {
+            let mut at = 0_usize;
+            for n in 0..header.outputs {
+                set(packed, &sections.offsets, n, (at as u32).to_le_bytes());
+                for k in 0..header.inputs {
+                    let value = self.float(view, n, k);
+                    if value.to_f32() != 0.0 {
+                        set(packed, &sections.places, at, (k as u16).to_le_bytes());
+                        write(section(packed, &sections.values).get_mut(at * size..(at + 1) * size), value);
+                        at += 1;
+                    }
+                }
+            }
+            set(packed, &sections.offsets, header.outputs, (at as u32).to_le_bytes());
+            return;
+        }
+        let values = section(packed, &sections.values);
+        for n in 0..header.outputs {
+            for k in 0..header.inputs {
+                let at = ((n / TILE * header.inputs + k) * TILE + n % TILE) * size;
+                write(values.get_mut(at..at + size), self.float(view, n, k));
+            }
+        }
+    }
+
+    fn write_codes(
+        &self,
+        codes: &ShiftedCodes<'_, '_>,
+        header: &Header,
+        sections: &Sections,
+        packed: &mut [u8],
+    ) {
+        let (outputs, inputs) = (header.outputs, header.inputs);
+        let groups = inputs.div_ceil(GROUP);
+        let mut at = 0_usize;
+        for n in 0..outputs {
+            if header.format.is_sparse() {
+                set(packed, &sections.offsets, n, (at as u32).to_le_bytes());
+            }
+            let mut sum = 0_i32;
+            for group in 0..groups {
+                let block: [i8; GROUP] = std::array::from_fn(|i| match group * GROUP + i {
+                    k if k < inputs => self.code(codes, n, k),
+                    _ => 0,
+                });
+                sum += block.iter().map(|&code| i32::from(code)).sum::<i32>();
+                let bytes = block.map(|code| code as u8);
+                if !header.format.is_sparse() {
+                    set(packed, &sections.values, (n / TILE * groups + group) * TILE + n % TILE, bytes);
+                } else if block != [0; GROUP] {
+                    set(packed, &sections.places, at, (group as u16).to_le_bytes());
+                    set(packed, &sections.values, at, bytes);
+                    at += 1;
+                }
+            }
+            set(packed, &sections.sums, n, sum.to_le_bytes());
+        }
+        if header.format.is_sparse() {
+            set(packed, &sections.offsets, outputs, (at as u32).to_le_bytes());
+        }
+    }
+}
+
+/// int8 codes, or uint8 ones moved to int8.
+struct ShiftedCodes<'a, 'w> {
+    codes: &'a CodesView<'w>,
+    shift: i32,
+}
+
+impl<'a, 'w> ShiftedCodes<'a, 'w> {
+    fn of(codes: &'a CodesView<'w>) -> Self {
+        ShiftedCodes { codes, shift: if matches!(codes, CodesView::U8(_)) { -128 } else { 0 } }
+    }
+
+    fn get(&self, n: usize, k: usize) -> i8 {
+        match self.codes {
+            CodesView::I8(view) => view[[n, k]],
+            CodesView::U8(view) => (view[[n, k]] ^ 0x80) as i8,
+        }
+    }
+}
+
+/// Checks scales and zero points; returns whether any zero point is not that of the shifted codes.
+fn check_parameters(codes: &CodesView<'_>, scales: &[f32], zero_points: &[i32]) -> Result<bool> {
+    let (outputs, _) = codes.dim();
+    if scales.len() != 1 && scales.len() != outputs {
+        return Err(Error::length("scales", scales.len(), format!("1 or {outputs}, one for each output")));
+    }
+    if let Some((index, scale)) = scales.iter().enumerate().find(|(_, s)| !(s.is_finite() && **s > 0.0)) {
+        return Err(Error::out_of_range(format!("scales[{index}]"), scale, "finite and above 0"));
+    }
+    if zero_points.len() > 1 && zero_points.len() != outputs {
+        return Err(Error::length(
+            "zero_points",
+            zero_points.len(),
+            format!("none, 1 or {outputs}, one for each output"),
+        ));
+    }
+    let (range, shift) = match codes {
+        CodesView::I8(_) => (-128..=127, 0),
+        CodesView::U8(_) => (0..=255, -128),
+    };
+    if let Some((index, zero)) = zero_points.iter().enumerate().find(|(_, zero)| !range.contains(*zero)) {
+        return Err(Error::out_of_range(
+            format!("zero_points[{index}]"),
+            zero,
+            format!("{} to {}", range.start(), range.end()),
+        ));
+    }
+    let none_given = zero_points.is_empty() && shift != 0;
+    Ok(none_given || zero_points.iter().any(|zero| zero + shift != 0))
+}
+
+/// The value of output `n`, where one may stand for all and none for 0.
+fn value_for<T: Copy + Default>(values: &[T], n: usize) -> T {
+    match values {
+        [] => T::default(),
+        [one] => *one,
+        each => each.get(n).copied().unwrap_or_default(),
+    }
+}
+
+fn section<'a>(packed: &'a mut [u8], section: &Range<usize>) -> &'a mut [u8] {
+    packed.get_mut(section.clone()).unwrap_or_default()
+}
+
+/// Writes the `index`th element of a section.
+fn set<const N: usize>(packed: &mut [u8], range: &Range<usize>, index: usize, value: [u8; N]) {
+    if let Some(slot) = section(packed, range).as_chunks_mut::<N>().0.get_mut(index) {
+        *slot = value;
+    }
+}
+
+fn write_each<const N: usize>(
+    packed: &mut [u8],
+    range: &Range<usize>,
+    count: usize,
+    value: impl Fn(usize) -> [u8; N],
+) {
+    (0..count).for_each(|index| set(packed, range, index, value(index)));
+}

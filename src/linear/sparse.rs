@@ -1,0 +1,261 @@
+//! Sparse products: for each output its surviving weights, each multiplied with many rows at once.
+//!
+//! Activations are turned first, so that the rows of an input lie side by side. A weight is then one broadcast and one
+//! multiply-add for every 4 to 16 rows, and its place only chooses which input to read.
+
+use super::finish::Finish;
+use super::layer::PackedLinear;
+use super::layout::{GROUP, TILE};
+use crate::context::Context;
+use crate::element::Element;
+use crate::kernels::{Group, LANES, Operation, TileMut, Token, for_each_tile};
+use ndarray::ArrayViewMut2;
+
+/// Products in a piece, about.
+const PIECE: usize = 1 << 19;
+
+/// The most rows side by side.
+const MOST: usize = 4 * LANES;
+
+/// How many rows lie side by side when there are `rows`.
+pub(super) fn lanes(rows: usize) -> usize {
+    match rows.div_ceil(LANES) {
+        0 | 1 => LANES,
+        2 => 2 * LANES,
+        _ => MOST,
+    }
+}
+
+fn piece(layer: &PackedLinear<'_>, lanes: usize) -> (usize, usize) {
+    let work = (layer.non_zeros() / layer.out_features().max(1)).saturating_mul(lanes);
+    (lanes, PIECE / work.max(1) + 1)
+}
+
+/// A sparse f32 layer; `turned` as `turn_floats` made it for `lanes`.
+pub(super) fn float<Y: Element>(
+    context: &Context,
+    layer: &PackedLinear<'_>,
+    turned: &[f32],
+    y: ArrayViewMut2<'_, Y>,
+) {
+    let lanes = lanes(y.nrows());
+    for_each_tile(context, y, piece(layer, lanes), |at, tile| {
+        let block = turned.get(at.0 * layer.in_features()..).unwrap_or_default();
+        let operation = Float { layer, block, lanes, first: at.1, tile };
+        context.isa().run(operation);
+    });
+}
+
+struct Float<'a, Y> {
+    layer: &'a PackedLinear<'a>,
+    /// From the block of lanes on.
+    block: &'a [f32],
+    lanes: usize,
+    first: usize,
+    tile: TileMut<'a, Y>,
+}
+
+impl<Y: Element> Operation for Float<'_, Y> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(self, token: T) {
+        match self.lanes {
+            LANES => self.multiply::<T, 1>(token),
+            MOST => self.multiply::<T, 4>(token),
+            _ => self.multiply::<T, 2>(token),
+        }
+    }
+}
+
+impl<Y: Element> Float<'_, Y> {
+    #[inline(always)]
+    fn multiply<T: Token, const G: usize>(mut self, token: T) {
+        let block = self.block.get(..self.layer.in_features() * G * LANES).unwrap_or_default();
+        let columns: &[[[f32; LANES]; G]] = block.as_chunks::<LANES>().0.as_chunks::<G>().0;
+        let stored = self.layer.stored::<4>();
+        let mut waiting = Columns::<Y, G>::new();
+        for col in 0..self.tile.cols() {
+            let output = self.first + col;
+            let (places, values) = stored.of(output);
+            let mut sums = [[0.0; LANES]; G];
+            token.multiply_places(columns, places, values, &mut sums);
+            let bias = self.layer.bias_of(output);
+            let mut out = [[Y::default(); LANES]; G];
+            for (sums, out) in sums.iter_mut().zip(&mut out) {
+                for sum in sums.iter_mut() {
+                    *sum += bias;
+                }
+                Y::narrow(token, sums, out);
+            }
+            waiting.add(&mut self.tile, col, &out);
+        }
+    }
+}
+
+/// Columns of `y` that wait until there are enough of them to be written as rows: single elements a row apart would all
+/// fall into a few sets of the first cache.
+struct Columns<Y, const G: usize> {
+    rows: [[[Y; WAITING]; LANES]; G],
+}
+
+/// How many columns wait.
+const WAITING: usize = 16;
+
+impl<Y: Copy + Default, const G: usize> Columns<Y, G> {
+    #[inline(always)]
+    fn new() -> Self {
+        Columns { rows: [[[Y::default(); WAITING]; LANES]; G] }
+    }
+
+    /// Adds column `col` (they come in order), and writes what waits when it is the last.
+    #[inline(always)]
+    fn add(&mut self, tile: &mut TileMut<'_, Y>, col: usize, column: &[[Y; LANES]; G]) {
+        let place = col % WAITING;
+        let rows = tile.rows();
+        let slots = self.rows.as_flattened_mut();
+        for (slot, value) in slots.iter_mut().zip(column.as_flattened()).take(rows) {
+            slot[place] = *value;
+        }
+        if place + 1 == WAITING || col + 1 == tile.cols() {
+            for (row, values) in slots.iter().enumerate().take(rows) {
+                tile.store_row(row, col - place, &values[..=place]);
+            }
+        }
+    }
+}
+
+/// A sparse f32 layer and a single row: nothing to turn, each weight reads its input where it is.
+pub(super) fn float_row<Y: Element>(
+    context: &Context,
+    layer: &PackedLinear<'_>,
+    row: &[f32],
+    y: ArrayViewMut2<'_, Y>,
+) {
+    for_each_tile(context, y, piece(layer, 1), |(_, first), tile| {
+        context.isa().run(FloatRow { layer, row, first, tile });
+    });
+}
+
+struct FloatRow<'a, Y> {
+    layer: &'a PackedLinear<'a>,
+    row: &'a [f32],
+    first: usize,
+    tile: TileMut<'a, Y>,
+}
+
+impl<Y: Element> Operation for FloatRow<'_, Y> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        // Partial sums, so that one need not wait for the other.
+        const WAYS: usize = 8;
+        let stored = self.layer.stored::<4>();
+        let x = |place: &[u8; 2]| {
+            self.row.get(usize::from(u16::from_le_bytes(*place))).copied().unwrap_or_default()
+        };
+        for start in (0..self.tile.cols()).step_by(TILE) {
+            let mut sums = [0.0; TILE];
+            for (offset, slot) in sums.iter_mut().enumerate().take(self.tile.cols() - start) {
+                let output = self.first + start + offset;
+                let (places, values) = stored.of(output);
+                let (place_ways, place_rest) = places.as_chunks::<WAYS>();
+                let (value_ways, value_rest) = values.as_chunks::<WAYS>();
+                let mut ways = [0.0_f32; WAYS];
+                for (places, values) in place_ways.iter().zip(value_ways) {
+                    for way in 0..WAYS {
+                        let value = f32::from_le_bytes(values[way]);
+                        ways[way] = token.multiply_add(value, x(&places[way]), ways[way]);
+                    }
+                }
+                let mut sum = ways.into_iter().sum::<f32>();
+                for (place, value) in place_rest.iter().zip(value_rest) {
+                    sum = token.multiply_add(f32::from_le_bytes(*value), x(place), sum);
+                }
+                *slot = sum + self.layer.bias_of(output);
+            }
+            let mut out = [Y::default(); TILE];
+            Y::narrow(token, &sums, &mut out);
+            self.tile.store_row(0, start, &out);
+        }
+    }
+}
+
+/// A sparse int8 layer; `turned` as `turn_codes` made it for `lanes`.
+pub(super) fn int8<F: Finish>(
+    context: &Context,
+    layer: &PackedLinear<'_>,
+    turned: &[u8],
+    (scales, zero_points): (&[f32], &[i32]),
+    padded: usize,
+    y: ArrayViewMut2<'_, F::Out>,
+) {
+    let lanes = lanes(y.nrows());
+    for_each_tile(context, y, piece(layer, lanes), |at, tile| {
+        let scales = scales.get(at.0..).unwrap_or_default();
+        let zero_points = zero_points.get(at.0..).unwrap_or_default();
+        context.isa().run(Int8::<F> { layer, turned, padded, lanes, scales, zero_points, at, tile });
+    });
+}
+
+struct Int8<'a, F: Finish> {
+    layer: &'a PackedLinear<'a>,
+    turned: &'a [u8],
+    padded: usize,
+    lanes: usize,
+    /// From the first row of the tile on, as the zero points.
+    scales: &'a [f32],
+    zero_points: &'a [i32],
+    at: (usize, usize),
+    tile: TileMut<'a, F::Out>,
+}
+
+impl<F: Finish> Operation for Int8<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(self, token: T) {
+        match self.lanes {
+            LANES => self.multiply::<T, 1>(token),
+            MOST => self.multiply::<T, 4>(token),
+            _ => self.multiply::<T, 2>(token),
+        }
+    }
+}
+
+impl<F: Finish> Int8<'_, F> {
+    #[inline(always)]
+    fn multiply<T: Token, const G: usize>(mut self, token: T) {
+        let turned: &[T::Staged] = bytemuck::try_cast_slice(self.turned).unwrap_or_default();
+        let block = turned.get(self.at.0 * self.padded..).unwrap_or_default();
+        let block = block.get(..self.padded * G * LANES).unwrap_or_default();
+        let columns: &[[[Group<T::Staged>; LANES]; G]] =
+            block.as_chunks::<GROUP>().0.as_chunks::<LANES>().0.as_chunks::<G>().0;
+        let (mut scales, mut zero_points) = ([[1.0; LANES]; G], [[0; LANES]; G]);
+        for (slot, scale) in scales.as_flattened_mut().iter_mut().zip(self.scales) {
+            *slot = *scale;
+        }
+        for (slot, zero) in zero_points.as_flattened_mut().iter_mut().zip(self.zero_points) {
+            *slot = *zero;
+        }
+        let stored = self.layer.stored::<GROUP>();
+        let mut waiting = Columns::<F::Out, G>::new();
+        for col in 0..self.tile.cols() {
+            let output = self.at.1 + col;
+            let (places, blocks) = stored.of(output);
+            let mut sums = [[0; LANES]; G];
+            token.dot_blocks(columns, places, bytemuck::cast_slice(blocks), &mut sums);
+            let (column_sum, column_scale) = self.layer.sum_and_scale_of(output);
+            let bias = self.layer.bias_of(output);
+            let mut out = [[F::Out::default(); LANES]; G];
+            for group in 0..G {
+                let mut values = [F::Value::default(); LANES];
+                for lane in 0..LANES {
+                    let sum =
+                        sums[group][lane].wrapping_sub(zero_points[group][lane].wrapping_mul(column_sum));
+                    values[lane] = F::value(sum, scales[group][lane] * column_scale, bias);
+                }
+                F::convert(token, &values, &mut out[group]);
+            }
+            waiting.add(&mut self.tile, col, &out);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Packed bytes that somebody has damaged, cut or made up: an error, or other numbers; never a panic, never a byte outside.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use ndarray::Array2;
+use proptest::prelude::*;
+use support::every_isa;
+use support::guard::Guarded;
+use tersor::linear::{PackedLinear, Weights, write_bias};
+use tersor::{Error, f16};
+
+/// Packed bytes of every format.
+fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
+    let w = Array2::from_shape_fn(
+        (outputs, inputs),
+        |(n, k)| if (n + k) % 3 == 0 { (n + k) as f32 } else { 0.0 },
+    );
+    let half = w.map(|w| f16::from_f32(*w));
+    let codes = w.map(|w| *w as i8);
+    let weights = match kind {
+        0 => Weights::from(w.view()),
+        1 => Weights::from(half.view()),
+        2 => Weights::from(w.view()).sparse(),
+        3 => Weights::int8(codes.view(), &[0.5], &[]),
+        4 => Weights::int8(codes.view(), &[0.5], &[3]),
+        _ => Weights::int8(codes.view(), &[0.5], &[]).sparse(),
+    };
+    PackedLinear::new(weights).unwrap().as_bytes().to_vec()
+}
+
+/// Runs whatever the bytes are taken for, at a page's edge.
+fn run(bytes: &[u8]) {
+    let guarded = Guarded::new(bytes);
+    let Ok(layer) = PackedLinear::from_bytes(&guarded) else { return };
+    let (outputs, inputs) = (layer.out_features(), layer.in_features());
+    // Bytes that were accepted back up their shape, so this allocates no more than a multiple of them.
+    assert!(outputs <= bytes.len() && (outputs == 0 || inputs / 4 <= 65_536.max(bytes.len())));
+    if inputs > 1 << 20 {
+        return;
+    }
+    for rows in [1, 17] {
+        let x = Array2::from_elem((rows, inputs), 1.0_f32);
+        let codes = Array2::from_elem((rows, inputs), 255_u8);
+        for context in every_isa() {
+            context.scope(|| {
+                let mut y = Array2::<f32>::zeros((rows, outputs));
+                layer.forward(x.view(), y.view_mut()).unwrap();
+                let mut y = Array2::<i32>::zeros((rows, outputs));
+                assert_eq!(
+                    layer.forward_codes(codes.view(), &[], y.view_mut()).is_ok(),
+                    layer.format().is_integer()
+                );
+            });
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damage_never_panics(
+        kind in 0_usize..6,
+        outputs in 0_usize..40,
+        inputs in 0_usize..40,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = packed(kind, outputs, inputs);
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        run(&bytes);
+    }
+
+    /// Headers whose checksum is right, so that all other checks are reached.
+    #[test]
+    fn forged_headers_never_panic(
+        kind in 0_usize..6,
+        field in 12_usize..80,
+        byte in any::<u8>(),
+        cut in 0_usize..3,
+    ) {
+        let mut bytes = packed(kind, 9, 13);
+        bytes[field] = byte;
+        forge(&mut bytes);
+        bytes.truncate(bytes.len() - 64 * cut);
+        run(&bytes);
+    }
+
+    #[test]
+    fn foreign_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let is_layout = matches!(PackedLinear::from_bytes(&bytes), Err(Error::Layout { .. }));
+        prop_assert!(is_layout);
+    }
+}
+
+/// Makes the header's checksum right again.
+fn forge(bytes: &mut [u8]) {
+    let sum = bytes[..120].iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    bytes[120..128].copy_from_slice(&sum.to_le_bytes());
+}
+
+#[test]
+fn damaged_bytes_say_what_is_wrong() {
+    for kind in 0..6 {
+        let bytes = packed(kind, 9, 13);
+        let message = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = bytes.clone();
+            change(&mut bytes);
+            let error = PackedLinear::from_bytes(&bytes).unwrap_err();
+            assert!(matches!(error, Error::Layout { .. }), "{error:?}");
+            let mut copy = bytes.clone();
+            assert_eq!(write_bias(&mut copy, &[0.0; 9]).is_err(), copy == bytes);
+            error.to_string()
+        };
+        assert!(message(&|b| b[0] = b'X').contains("not a packed layer"));
+        assert!(message(&|b| b[8] = 9).contains("version is 9"));
+        assert!(message(&|b| b[24] ^= 1).contains("checksum"));
+        assert!(message(&|b| b.truncate(100)).contains("there are 100 bytes"));
+        assert!(message(&|b| b.truncate(b.len() - 1)).contains("needs"));
+        assert!(message(&|b| b.push(0)).contains("needs"));
+        for at in 0..128 {
+            message(&|b| b[at] ^= 0x10);
+        }
+        let forged = |at: usize, value: u8| {
+            message(&|b| {
+                b[at] = value;
+                forge(b);
+            })
+        };
+        assert!(forged(12, 99).contains("format 99"));
+        assert!(forged(16, 2).contains("layout is 2"));
+        assert!(forged(21, 1).contains("flags"));
+        assert!(forged(100, 1).contains("flags"));
+        assert!(forged(31, 0xff).contains("overflows") || forged(31, 0xff).contains("does not fit"));
+    }
+    // A sparse body that leads elsewhere.
+    for kind in [2, 5] {
+        let bytes = packed(kind, 9, 13);
+        let found = (128..bytes.len()).any(|at| {
+            let mut bytes = bytes.clone();
+            bytes[at] = 0xff;
+            PackedLinear::from_bytes(&bytes).is_err_and(|error| error.to_string().contains("place"))
+        });
+        assert!(found);
+    }
+}
