@@ -323,6 +323,21 @@ fn what_f16_cannot_hold_saturates_and_comes_back() {
     assert_eq!(parameters[0].weights::<f16>().unwrap()[[0]].to_f32(), 60000.0);
 }
 
+/// With weights of both types, each saturates at its own largest value.
+#[test]
+fn bf16_weights_do_not_saturate_with_the_f16_ones() {
+    let (mut master, mut steps) = ([1e6_f32, -1e9, f32::MAX, 1.0], 0);
+    let (mut halves, mut brains) = ([f16::ZERO; 4], [bf16::ZERO; 4]);
+    let parameter =
+        ParameterMut::new("w", &mut master, [], &mut steps).with_f16(&mut halves).with_bf16(&mut brains);
+    let outcome =
+        step(&Sgd::default(), Unscale::none(), None, &mut [parameter], &[vec![0.0_f32; 4]]).unwrap();
+    assert!(matches!(outcome, Step::Applied { held: None, saturated: 4, .. }), "{outcome:?}");
+    assert_eq!(master, [1e6, -1e9, f32::MAX, 1.0]);
+    assert_eq!(halves, [f16::MAX, f16::MIN, f16::MAX, f16::ONE]);
+    assert_eq!(brains, [bf16::from_f32(1e6), bf16::from_f32(-1e9), bf16::MAX, bf16::ONE]);
+}
+
 /// 65519 rounds down to the largest f16 and is no saturation.
 #[test]
 fn what_rounds_to_the_largest_f16_is_not_saturated() {

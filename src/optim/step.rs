@@ -21,7 +21,7 @@ pub enum Step {
         grad_norm: f64,
         /// Weights that kept their value and state because the rule gave a NaN or an infinity for one of them.
         held: Option<Held>,
-        /// How many weights had a master beyond what their 16-bit type can hold, and were stored as its largest finite
+        /// How many 16-bit weights had a master beyond what their type can hold, and were stored as its largest finite
         /// value. The masters themselves are exact.
         saturated: usize,
     },

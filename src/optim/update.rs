@@ -117,13 +117,14 @@ impl<R: Rule> Operation for Update<'_, '_, R> {
 
             self.master[start..start + len].copy_from_slice(&new.weights[..len]);
             R::State::store(&mut self.states, start, len, &new.states);
-            if let Some(weights) = &mut self.f16 {
-                tally.saturated += saturate(&mut new.weights, len, f16::MAX.to_f32(), F16_OVERFLOW);
-                f16::narrow(token, &new.weights[..len], &mut weights[start..start + len]);
-            }
+            // The type with the wider range first: saturating for f16 takes from the weights what bf16 can hold.
             if let Some(weights) = &mut self.bf16 {
                 tally.saturated += saturate(&mut new.weights, len, bf16::MAX.to_f32(), BF16_OVERFLOW);
                 bf16::narrow(token, &new.weights[..len], &mut weights[start..start + len]);
+            }
+            if let Some(weights) = &mut self.f16 {
+                tally.saturated += saturate(&mut new.weights, len, f16::MAX.to_f32(), F16_OVERFLOW);
+                f16::narrow(token, &new.weights[..len], &mut weights[start..start + len]);
             }
         }
         tally
