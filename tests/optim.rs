@@ -536,6 +536,10 @@ fn scaler_options_that_make_no_sense_are_named() {
         assert!(message.contains(expected), "{message}");
     }
     assert!(LossScaler::fixed(-1.0).is_err());
+    // Refused at once, not by every step.
+    let message = LossScaler::fixed(1e-40).unwrap_err().to_string();
+    assert!(message.contains("initial_scale is") && message.contains("so that gradients can be unscaled"));
+    assert!(LossScaler::fixed(f32::MIN_POSITIVE).unwrap().unscale().is_ok());
     assert!(LossScaler::resume(bounded, 0.5, 0).is_err());
     assert!(LossScaler::resume(bounded, 2.0, 2000).is_err());
     assert!(LossScaler::resume(ScalerOptions { rule: ScaleRule::Static, ..bounded }, 2.0, 0).is_err());

@@ -40,7 +40,7 @@ pub enum ScaleRule {
 pub struct ScalerOptions {
     /// Whose rule.
     pub rule: ScaleRule,
-    /// The first scale. Positive and finite.
+    /// The first scale. Positive and finite; for [`ScaleRule::Static`] also a normal number.
     pub initial_scale: f32,
     /// What a growth multiplies the scale by. Finite, above 1.
     pub growth_factor: f64,
@@ -98,7 +98,13 @@ impl ScalerOptions {
             "positive and finite",
         )?;
         if self.rule == ScaleRule::Static {
-            return Ok(());
+            // It never moves, so a scale that gradients cannot be freed from would refuse every step.
+            return limited(
+                "initial_scale",
+                f64::from(initial),
+                initial.is_normal(),
+                &format!("at least {:e}, so that gradients can be unscaled", f32::MIN_POSITIVE),
+            );
         }
         let (growth, backoff) = (self.growth_factor, self.backoff_factor);
         limited("growth_factor", growth, growth.is_finite() && growth > 1.0, "finite and above 1")?;
@@ -173,7 +179,7 @@ impl LossScaler {
     /// The scale stays what it is: static loss scaling.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] when `scale` is not positive and finite.
+    /// [`Error::OutOfRange`] when `scale` is not a positive, finite, normal number.
     pub fn fixed(scale: f32) -> Result<Self> {
         LossScaler::new(ScalerOptions {
             rule: ScaleRule::Static,
