@@ -499,6 +499,13 @@ fn hyperparameters_that_make_no_sense_are_named() {
         );
     }
     assert!(message(Adam { beta1: 1.0, ..Adam::default() }.validate()).contains("beta1 is 1"));
+    // Below 1, but not in the f32 that keras works in, where no weight could ever be updated.
+    let beta = 1.0 - 1e-9;
+    assert!(Adam { beta1: beta, beta2: beta, ..Adam::default() }.validate().is_ok());
+    assert!(
+        message(keras::Adam { beta1: beta, ..keras::Adam::default() }.validate()).contains("below 1 in f32")
+    );
+    assert!(keras::Adam { beta2: beta, ..keras::Adam::default() }.validate().is_err());
     let nesterov = SgdMomentum { nesterov: true, dampening: 0.1, ..SgdMomentum::default() };
     assert!(message(nesterov.validate()).contains("nesterov"));
 

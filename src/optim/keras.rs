@@ -2,7 +2,7 @@
 //!
 //! Weight decay is decoupled in all of them: `w -= w * weight_decay * lr` before the step.
 
-use super::rule::{Rule, below_one, not_negative, power};
+use super::rule::{Rule, below_one, hyperparameter, not_negative, power};
 use crate::error::{Error, Result};
 
 /// keras's SGD without momentum: `w -= g * lr`. No state.
@@ -102,9 +102,9 @@ pub struct MomentumScalars {
 pub struct Adam {
     /// Not negative. 1e-3 by default.
     pub learning_rate: f64,
-    /// At least 0 and below 1. 0.9 by default.
+    /// At least 0 and, rounded to f32, below 1. 0.9 by default.
     pub beta1: f64,
-    /// At least 0 and below 1. 0.999 by default.
+    /// At least 0 and, rounded to f32, below 1. 0.999 by default.
     pub beta2: f64,
     /// Not negative. 1e-7 by default.
     pub epsilon: f64,
@@ -131,8 +131,11 @@ impl Rule for Adam {
 
     fn validate(&self) -> Result<()> {
         Rates::validate(self.learning_rate, self.weight_decay)?;
-        below_one("beta1", self.beta1)?;
-        below_one("beta2", self.beta2)?;
+        for (argument, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            // As f32, in which keras takes its powers: of 1 they leave no bias correction but 0 / 0.
+            let limit = "at least 0 and below 1 in f32";
+            hyperparameter(argument, beta, beta >= 0.0 && (beta as f32) < 1.0, limit)?;
+        }
         not_negative("epsilon", self.epsilon)
     }
 
