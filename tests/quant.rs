@@ -365,6 +365,11 @@ fn what_cannot_become_parameters_is_named() {
     for compat in [Compat::TensorFlow, Compat::OnnxDynamic] {
         assert!(matches!(symmetric.compat(compat).params_for(&two[..1]), Err(Error::Unsupported { .. })));
     }
+    // torch's zero point of signed symmetric codes is 0 whatever the limits, even where they do not hold it.
+    let torch = Scheme::int8().symmetric().compat(Compat::Torch);
+    assert_eq!(torch.limits(0, 127).unwrap().params_for(&two[..1]).unwrap().zero_points(), [0]);
+    let error = torch.limits(10, 20).unwrap().params_for(&two[..1]).unwrap_err().to_string();
+    assert!(error.starts_with("limits is 10..=20, but must be such that they hold 0"), "{error}");
     let whole = Interval { min: f32::MIN, max: f32::MAX };
     assert!(matches!(
         Scheme::int8().compat(Compat::Torch).params_for(&[whole]),

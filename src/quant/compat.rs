@@ -53,7 +53,13 @@ impl Compat {
     }
 
     /// Scale and zero point.
-    pub(super) fn grid(self, interval: Interval, symmetric: bool, limits: (i32, i32)) -> Result<(f32, i32)> {
+    pub(super) fn grid(
+        self,
+        interval: Interval,
+        symmetric: bool,
+        code_type: CodeType,
+        limits: (i32, i32),
+    ) -> Result<(f32, i32)> {
         let (lowest, highest) = limits;
         if symmetric && highest - lowest < 2 {
             return Err(Error::out_of_range(
@@ -66,7 +72,7 @@ impl Compat {
         let (scale, zero_point) = match (self, symmetric) {
             (Compat::Tersor, true) => tersor_symmetric(wide, limits),
             (Compat::Tersor, false) => tersor_affine(wide, limits),
-            (Compat::Torch, true) => torch_symmetric(wide, limits),
+            (Compat::Torch, true) => torch_symmetric(wide, code_type, limits),
             (Compat::Torch, false) => torch_affine(wide, limits),
             (Compat::OnnxRuntime, _) => onnxruntime(wide, symmetric, limits),
             (Compat::OnnxDynamic, false) => onnx_dynamic(wide, limits),
@@ -83,6 +89,13 @@ impl Compat {
                 "interval",
                 format!("{}..={}", interval.min, interval.max),
                 format!("such that the rules of {self:?} give a finite scale above 0; they give {scale}"),
+            ));
+        }
+        if !(lowest..=highest).contains(&zero_point) {
+            return Err(Error::out_of_range(
+                "limits",
+                format!("{lowest}..={highest}"),
+                format!("such that they hold {zero_point}, the zero point by the rules of {self:?}"),
             ));
         }
         Ok((scale, zero_point))
@@ -137,13 +150,13 @@ fn saturated_zero_point(zero_point: f64, limits: (i32, i32)) -> i32 {
 /// torch: 2^-23, the machine epsilon of f32.
 const TORCH_SMALLEST_SCALE: f32 = f32::EPSILON;
 
-fn torch_symmetric(interval: Interval, limits: (i32, i32)) -> (f32, i32) {
+fn torch_symmetric(interval: Interval, code_type: CodeType, limits: (i32, i32)) -> (f32, i32) {
     let scale = interval.magnitude() / ((limits.1 - limits.0) as f32 / 2.0);
     // Of limits other than a type's own, torch takes the middle rounded down, but only if the codes are unsigned.
-    let zero_point = match limits {
-        (0, 255) => 128,
-        (0.., _) => (limits.0 + limits.1).div_euclid(2),
-        _ => 0,
+    let zero_point = match code_type {
+        CodeType::I8 => 0,
+        CodeType::U8 if limits == code_type.limits() => 128,
+        CodeType::U8 => (limits.0 + limits.1).div_euclid(2),
     };
     (scale.max(TORCH_SMALLEST_SCALE), zero_point)
 }

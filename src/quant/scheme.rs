@@ -141,7 +141,7 @@ impl Scheme {
         let mut zero_points = Vec::with_capacity(intervals.len());
         for interval in intervals {
             let interval = Interval::new(interval.min, interval.max)?;
-            let (scale, zero_point) = self.compat.grid(interval, self.symmetric, limits)?;
+            let (scale, zero_point) = self.compat.grid(interval, self.symmetric, self.code_type, limits)?;
             scales.push(scale);
             zero_points.push(zero_point);
         }
