@@ -398,6 +398,10 @@ fn parameters_that_make_no_sense_are_named() {
     assert!(message(vec![], vec![], Some(0)).contains("no elements"));
     let tiny = Params::new(CodeType::I8, vec![1e-42], vec![0], None).unwrap();
     assert!(tiny.with_arithmetic(Arithmetic::Reciprocal).is_err());
+    // Here the value of the lowest code is -infinity, and the distance of zero from it has no code.
+    let huge = Params::new(CodeType::U8, vec![1.0, 3e38], vec![128, 128], Some(Axis(0))).unwrap();
+    let error = huge.with_arithmetic(Arithmetic::Shifted).unwrap_err().to_string();
+    assert!(error.starts_with("scales[1] is 3"), "{error}");
 }
 
 #[test]

@@ -78,7 +78,8 @@ impl Params {
     /// The same parameters with another arithmetic.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] when a scale is so small that its reciprocal, which the arithmetic needs, overflows.
+    /// [`Error::OutOfRange`] when a scale is so small that its reciprocal ([`Arithmetic::Reciprocal`]), or so large that the
+    /// value of a code ([`Arithmetic::Shifted`]), which the arithmetic needs, overflows.
     pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Result<Self> {
         self.view().with_arithmetic(arithmetic)?;
         Ok(Params { arithmetic, ..self })
@@ -250,6 +251,19 @@ impl<'a> ParamsView<'a> {
     /// # Errors
     /// As [`Params::with_arithmetic`].
     pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Result<Self> {
+        // The type's own limits: others may still be set, and lie within these.
+        let (lowest, highest) = self.code_type.limits();
+        let reach = (highest - lowest) as f32;
+        if arithmetic == Arithmetic::Shifted
+            && let Some((index, scale)) =
+                self.scales.iter().enumerate().find(|(_, scale)| !(**scale * reach).is_finite())
+        {
+            return Err(Error::out_of_range(
+                format!("scales[{index}]"),
+                scale,
+                format!("small enough for {reach} of them to be finite, which {arithmetic:?} subtracts from"),
+            ));
+        }
         if arithmetic == Arithmetic::Reciprocal
             && let Some((index, scale)) =
                 self.scales.iter().enumerate().find(|(_, scale)| !(1.0 / **scale).is_finite())
