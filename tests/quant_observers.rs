@@ -253,3 +253,14 @@ fn a_mean_of_ranges_is_what_it_says() {
     let scheme = Scheme::int8().compat(Compat::OnnxRuntime);
     assert_eq!(observer.intervals(&scheme, Range::MinMax).unwrap(), [Interval { min: -1.0, max: 3.0 }]);
 }
+
+/// 382 of the smallest number over 255 codes: a scale of 1 of it, but a third of the range would give a scale of 0.
+#[test]
+fn least_squares_pass_by_intervals_without_a_grid() {
+    let smallest = seen([&array![0.0_f32, f32::from_bits(100), f32::from_bits(382)]]);
+    for compat in [Compat::OnnxDynamic, Compat::TensorFlow, Compat::Torch, Compat::Tersor] {
+        let scheme = Scheme::uint8().compat(compat);
+        smallest.params(&scheme, Range::MinMax).unwrap();
+        smallest.params(&scheme, Range::Mse).unwrap();
+    }
+}

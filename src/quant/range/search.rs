@@ -48,7 +48,13 @@ struct Best {
 impl Best {
     /// Takes the interval if it is better; says what it costs, and how much of that is clipping.
     fn consider(&mut self, scheme: &Scheme, masses: &[Mass], interval: Interval) -> Result<(bool, f64)> {
-        let estimate = super::estimate(masses, &scheme.params_for(&[interval])?);
+        let params = match scheme.params_for(&[interval]) {
+            Ok(params) => params,
+            // The first must have a grid. A smaller interval may have none, by the rules of some toolkits, and is passed by.
+            Err(_) if self.error.is_finite() => return Ok((false, f64::INFINITY)),
+            Err(error) => return Err(error),
+        };
+        let estimate = super::estimate(masses, &params);
         let error = estimate.clipping + estimate.rounding;
         let better = error < self.error;
         if better {
