@@ -254,6 +254,21 @@ fn a_mean_of_ranges_is_what_it_says() {
     assert_eq!(observer.intervals(&scheme, Range::MinMax).unwrap(), [Interval { min: -1.0, max: 3.0 }]);
 }
 
+/// 5 - (2^27 - 8) rounds away from zero and 5 - (2^27 + 16) towards it, which puts the smaller end above the larger.
+#[test]
+fn a_moving_average_stays_in_order() {
+    let mut observer = MovingAverage::new(1.0).unwrap();
+    observer.observe(array![134_217_720.0_f32, 134_217_744.0].view()).unwrap();
+    observer.observe(array![5.0_f32].view()).unwrap();
+    let interval = observer.interval().unwrap();
+    assert!(interval.min < interval.max, "{interval:?}");
+    assert!(observer.params(&Scheme::int8(), Range::MinMax).is_ok());
+    for (min, max) in [(f32::NAN, 0.0), (1.0, 0.0), (0.0, f32::INFINITY)] {
+        let error = MovingAverage::resume(0.5, Some(Interval { min, max })).unwrap_err();
+        assert!(matches!(error, Error::OutOfRange { .. }), "{error}");
+    }
+}
+
 /// 382 of the smallest number over 255 codes: a scale of 1 of it, but a third of the range would give a scale of 0.
 #[test]
 fn least_squares_pass_by_intervals_without_a_grid() {

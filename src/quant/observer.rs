@@ -194,7 +194,11 @@ impl Observer for MovingAverage {
         for found in measure("values", values, None)? {
             self.interval = Some(match self.interval {
                 None => found,
-                Some(old) => Interval { min: step(old.min, found.min), max: step(old.max, found.max) },
+                Some(old) => {
+                    let (min, max) = (step(old.min, found.min), step(old.max, found.max));
+                    // Where the batches' magnitudes are far apart, rounding can bring the ends out of order.
+                    Interval { min: min.min(max), max: max.max(min) }
+                }
             });
         }
         Ok(())

@@ -9,10 +9,10 @@ impl MovingAverage {
     /// One that goes on where another stopped.
     ///
     /// # Errors
-    /// As [`MovingAverage::new`].
+    /// As [`MovingAverage::new`] and [`Interval::new`].
     pub fn resume(constant: f32, interval: Option<Interval>) -> Result<Self> {
         let mut observer = MovingAverage::new(constant)?;
-        observer.interval = interval;
+        observer.interval = interval.map(|Interval { min, max }| Interval::new(min, max)).transpose()?;
         Ok(observer)
     }
 
