@@ -1494,7 +1494,7 @@ tersor_status tersor_histogram_observe(const tersor_context *context,
  *
  * @param other      a histogram; may not overlap `histogram`
  * @param histogram  changed in place
- * @return `TERSOR_E_LAYOUT` when the bytes are no histogram
+ * @return `TERSOR_E_LAYOUT` when the bytes are no histogram; `TERSOR_E_OUT_OF_RANGE` above 2^47 numbers in all
  *
  * Since 0.1.
  */

@@ -47,7 +47,7 @@ proptest! {
         prop_assert_eq!(&seen([&right, &left]), &all);
         prop_assert_eq!(&seen([&Array1::from(turned)]), &all);
         let mut merged = seen([&right]);
-        merged.merge(&seen([&left]));
+        merged.merge(&seen([&left])).unwrap();
         prop_assert_eq!(&merged, &all);
         for scheme in schemes() {
             for range in RANGES {
@@ -65,7 +65,7 @@ proptest! {
         two.observe(right.view()).unwrap();
         let mut other = MeanRange::new();
         other.observe(left.view()).unwrap();
-        two.merge(&other);
+        two.merge(&other).unwrap();
         prop_assert_eq!(one, two);
     }
 }
@@ -252,6 +252,32 @@ fn a_mean_of_ranges_is_what_it_says() {
     observer.observe(array![0.0_f32, 2.0].view()).unwrap();
     let scheme = Scheme::int8().compat(Compat::OnnxRuntime);
     assert_eq!(observer.intervals(&scheme, Range::MinMax).unwrap(), [Interval { min: -1.0, max: 3.0 }]);
+}
+
+/// Doubling soon reaches any limit: it is said, and what was seen before is still there.
+#[test]
+fn merging_more_than_can_be_counted_is_refused() {
+    let mut histogram = seen([&array![1.999_f32]]);
+    let mut mean = MeanRange::new();
+    mean.observe(array![f32::MIN, f32::MAX].view()).unwrap();
+    for _ in 0..47 {
+        histogram.merge(&histogram.clone()).unwrap();
+    }
+    for _ in 0..63 {
+        mean.merge(&mean.clone()).unwrap();
+    }
+    let (before, mean_before) = (histogram.clone(), mean.clone());
+    let error = histogram.merge(&before).unwrap_err();
+    assert!(error.to_string().ends_with("but must be at most 140737488355328 in all"), "{error}");
+    assert!(matches!(histogram.observe(array![1.0_f32].view()), Err(Error::OutOfRange { .. })));
+    assert!(matches!(mean.merge(&mean_before), Err(Error::OutOfRange { .. })));
+    assert_eq!((&histogram, &mean), (&before, &mean_before));
+    let scheme = Scheme::int8();
+    assert_eq!(mean.intervals(&scheme, Range::MinMax).unwrap(), [Interval { min: f32::MIN, max: f32::MAX }]);
+    // What can be counted can be saved and read.
+    let mut bytes = vec![0; Histogram::SAVED_BYTES];
+    histogram.write_bytes(&mut bytes).unwrap();
+    assert_eq!(Histogram::from_bytes(&bytes).unwrap(), histogram);
 }
 
 /// 5 - (2^27 - 8) rounds away from zero and 5 - (2^27 + 16) towards it, which puts the smaller end above the larger.

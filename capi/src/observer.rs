@@ -255,7 +255,7 @@ pub unsafe extern "C" fn tersor_histogram_observe(
 ///
 /// @param other      a histogram; may not overlap `histogram`
 /// @param histogram  changed in place
-/// @return `TERSOR_E_LAYOUT` when the bytes are no histogram
+/// @return `TERSOR_E_LAYOUT` when the bytes are no histogram; `TERSOR_E_OUT_OF_RANGE` above 2^47 numbers in all
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn tersor_histogram_merge(
         let other = Histogram::from_bytes(caller.bytes("other", other, other_bytes)?)?;
         let bytes = caller.bytes_mut("histogram", histogram, histogram_bytes)?;
         let mut state = Histogram::from_bytes(bytes)?;
-        state.merge(&other);
+        state.merge(&other)?;
         Ok(state.write_bytes(bytes)?)
     })
 }

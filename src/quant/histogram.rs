@@ -51,6 +51,9 @@ pub(super) struct Bin {
 
 pub(super) const BINS: usize = 1 << 16;
 
+/// More numbers than this could overflow the sum of lower halves.
+pub(super) const MAX_COUNT: u64 = 1 << 47;
+
 impl Default for Histogram {
     fn default() -> Self {
         Histogram { bins: vec![Bin::default(); BINS], count: 0, interval: None }
@@ -79,13 +82,19 @@ impl Histogram {
     }
 
     /// Takes into account what another histogram has seen: the same as having seen it here.
-    pub fn merge(&mut self, other: &Histogram) {
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] when there would be more than 2^47 numbers, which the sums have no room for; nothing has
+    /// changed then.
+    pub fn merge(&mut self, other: &Histogram) -> Result<()> {
+        self.check_room(other.count)?;
         for (bin, other) in self.bins.iter_mut().zip(&other.bins) {
             bin.count += other.count;
             bin.lower += other.lower;
         }
         self.count += other.count;
         self.extend(other.interval);
+        Ok(())
     }
 
     /// What `params` would do to everything that was seen. An estimate, which takes the numbers of a bin to be spread
@@ -104,6 +113,18 @@ impl Histogram {
             return Err(nothing_observed());
         }
         Ok(super::range::estimate(&self.masses(), params))
+    }
+
+    /// Whether so many more numbers may be counted.
+    fn check_room(&self, more: u64) -> Result<()> {
+        match self.count.checked_add(more) {
+            Some(count) if count <= MAX_COUNT => Ok(()),
+            _ => Err(Error::out_of_range(
+                "count",
+                format!("{} and {more} more", self.count),
+                format!("at most {MAX_COUNT} in all"),
+            )),
+        }
     }
 
     fn extend(&mut self, found: Option<Interval>) {
@@ -137,6 +158,7 @@ impl Observer for Histogram {
         if values.is_empty() {
             return Err(Error::Empty { argument: "values".into() });
         }
+        self.check_room(values.len() as u64)?;
         let values = row_major(values);
         let mut found = [Extrema::NONE];
         // First, so that nothing is counted of a batch that is refused.

@@ -229,17 +229,24 @@ impl MeanRange {
     }
 
     /// Takes into account what another observer has seen.
-    pub fn merge(&mut self, other: &MeanRange) {
-        self.batches += other.batches;
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] when there would be more batches than a `u64` counts; nothing has changed then.
+    pub fn merge(&mut self, other: &MeanRange) -> Result<()> {
+        self.batches = self.batches.checked_add(other.batches).ok_or_else(|| {
+            let found = format!("{} and {} more", self.batches, other.batches);
+            Error::out_of_range("batches", found, format!("at most {} in all", u64::MAX))
+        })?;
         self.min.merge(&other.min);
         self.max.merge(&other.max);
+        Ok(())
     }
 }
 
 impl Observer for MeanRange {
     fn observe<E: Element, D: Dimension>(&mut self, values: ArrayView<'_, E, D>) -> Result<()> {
         for found in measure("values", values, None)? {
-            self.batches += 1;
+            self.batches = self.batches.saturating_add(1);
             self.min.add(found.min);
             self.max.add(found.max);
         }

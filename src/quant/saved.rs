@@ -1,7 +1,7 @@
 //! Observers that can be put down and taken up again: what a C caller keeps in bytes of its own.
 
 use super::extrema::Interval;
-use super::histogram::{BINS, Bin, Histogram};
+use super::histogram::{BINS, Bin, Histogram, MAX_COUNT};
 use super::observer::MovingAverage;
 use crate::error::{Error, Result};
 
@@ -25,9 +25,6 @@ impl MovingAverage {
 const MAGIC: &[u8; 8] = b"TERSHIST";
 const VERSION: u64 = 1;
 const HEADER: usize = 32;
-
-/// More numbers than this could overflow the sum of lower halves.
-const MAX_COUNT: u64 = 1 << 47;
 
 /// | bytes | content (little-endian) |
 /// |---|---|
