@@ -53,17 +53,24 @@ impl<G: Element + Plain> Buffers<G> {
         }
     }
 
-    fn step<R: Rule<State = [f32; N]>, const N: usize>(&mut self, rule: &R, from: usize) -> Step {
-        let mut states = self.states.iter_mut();
-        let states = std::array::from_fn(|_| &mut states.next().unwrap()[from..]);
+    /// A step of the weights from `from` up to `back` before the inaccessible page.
+    fn step<R: Rule<State = [f32; N]>, const N: usize>(
+        &mut self,
+        rule: &R,
+        from: usize,
+        back: usize,
+    ) -> Step {
         let len = self.master.len();
-        let bits = BitSlice::new(&self.bits, len + 3).unwrap().slice(3 + from, len + 3);
-        let parameter = ParameterMut::new("w", &mut self.master[from..], states, &mut self.steps)
-            .with_f16(&mut self.f16[from..])
-            .with_bf16(&mut self.bf16[from..])
+        let window = from..len - back;
+        let mut states = self.states.iter_mut();
+        let states = std::array::from_fn(|_| &mut states.next().unwrap()[window.clone()]);
+        let bits = BitSlice::new(&self.bits, len + 3).unwrap().slice(3 + window.start, 3 + window.end);
+        let parameter = ParameterMut::new("w", &mut self.master[window.clone()], states, &mut self.steps)
+            .with_f16(&mut self.f16[window.clone()])
+            .with_bf16(&mut self.bf16[window.clone()])
             .with_mask(bits);
         let unscale = Unscale::by_division(768.0).unwrap();
-        step(rule, unscale, Some(0.5), &mut [parameter], &[&self.gradient[from..]]).unwrap()
+        step(rule, unscale, Some(0.5), &mut [parameter], &[&self.gradient[window]]).unwrap()
     }
 
     /// Every byte that a step may write.
@@ -79,16 +86,17 @@ impl<G: Element + Plain> Buffers<G> {
 
 fn same_on_every_isa<G: Element + Plain, R: Rule<State = [f32; N]>, const N: usize>(rule: &R) {
     for len in awkward_lengths() {
-        for from in [0, 1, 3].into_iter().filter(|&from| from <= len) {
+        // Up to the page; with other bits of the mask's bytes; and, by the distance from the page, at every alignment.
+        for (from, back) in [(0, 0), (1, 0), (3, 0), (0, 1), (0, 2), (1, 3), (0, 5), (0, 8), (0, 13)] {
             let run = |context: &Context| {
-                let mut buffers = Buffers::<G>::new(len, N, 11);
-                let outcome = context.scope(|| buffers.step(rule, from));
+                let mut buffers = Buffers::<G>::new(from + len + back, N, 11);
+                let outcome = context.scope(|| buffers.step(rule, from, back));
                 (outcome, buffers.bytes())
             };
             let expected = run(&scalar());
             assert!(matches!(expected.0, Step::Applied { held: None, .. }));
             for context in every_isa() {
-                assert!(run(&context) == expected, "{context:?}, {}, length {len}, from {from}", G::DTYPE);
+                assert!(run(&context) == expected, "{context:?}, {}, length {len}, {from}, {back}", G::DTYPE);
             }
         }
     }
@@ -111,7 +119,7 @@ fn a_step_gives_the_same_bytes_on_every_instruction_set() {
 fn a_step_gives_the_same_bytes_at_any_thread_count() {
     let run = |context: &Context| {
         let mut buffers = Buffers::<f16>::new(100_003, 2, 5);
-        let outcome = context.scope(|| buffers.step(&AdamW::default(), 0));
+        let outcome = context.scope(|| buffers.step(&AdamW::default(), 0, 0));
         (outcome, buffers.bytes())
     };
     let expected = run(&scalar());
