@@ -15,6 +15,7 @@
  *   context runs on the calling thread, with the best instruction set of the machine. NULL options are the defaults.
  * - Memory. The caller owns every buffer. No pointer is kept after the call (except those of a context). Exactly the
  *   described bytes are touched, never one beyond. A typed pointer has the alignment of its type, a void pointer any.
+ *   Casts, masks, running packed layers and training steps allocate nothing; other functions may, and free it again.
  * - Shapes. Matrices are row-major: row i begins at pointer + i * stride. Strides are in elements, and at least the
  *   number of columns. What lies between the rows is not touched.
  * - Aliasing. An output overlaps no other argument, except where a comment says that it may.

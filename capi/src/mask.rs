@@ -5,7 +5,7 @@ use crate::context::tersor_context;
 use crate::ffi::{Caller, Plain};
 use crate::panic::export;
 use crate::status::{Failure, tersor_status};
-use tersor::prune::decay_condemned;
+use tersor::ndarray::ArrayViewMut2;
 use tersor::{BitSlice, Element, Error, Mask, bf16, f16};
 
 /// The bits of an IEEE 754 binary16.
@@ -303,14 +303,24 @@ fn apply<E: Element + Plain>(
 ) -> Result<(), Failure> {
     let context = caller.context(context)?;
     let bits = caller.mask("mask", mask, mask_bytes, count_of("values", rows, cols)?)?;
-    let mut values = caller.matrix_mut::<E>("values", values, rows, cols, stride)?;
-    context.scope(|| match values.as_slice_mut() {
-        Some(values) => Ok(bits.apply(values)?),
+    let values = caller.matrix_mut::<E>("values", values, rows, cols, stride)?;
+    context.scope(|| by_rows(bits, values, |bits, values| bits.apply(values)))
+}
+
+/// `change` on the values and their bits: all at once where there are no gaps, else row by row.
+fn by_rows<E>(
+    bits: BitSlice<'_>,
+    mut values: ArrayViewMut2<'_, E>,
+    change: impl Fn(BitSlice<'_>, &mut [E]) -> tersor::Result<()>,
+) -> Result<(), Failure> {
+    let cols = values.ncols();
+    match values.as_slice_mut() {
+        Some(values) => Ok(change(bits, values)?),
         None => values.rows_mut().into_iter().enumerate().try_for_each(|(row, mut values)| {
             let bits = bits.slice(row * cols, (row + 1) * cols);
-            Ok(bits.apply(values.as_slice_mut().unwrap_or_default())?)
+            Ok(change(bits, values.as_slice_mut().unwrap_or_default())?)
         }),
-    })
+    }
 }
 
 fn decay<E: Element + Plain>(
@@ -323,7 +333,8 @@ fn decay<E: Element + Plain>(
 ) -> Result<(), Failure> {
     let context = caller.context(context)?;
     let bits = caller.mask("mask", mask, mask_bytes, count_of("values", rows, cols)?)?;
-    let mut values = caller.matrix_mut::<E>("values", values, rows, cols, stride)?;
-    let mask = owned(bits, rows, cols)?;
-    Ok(context.scope(|| decay_condemned(&mask, &mut values, factor))?)
+    let values = caller.matrix_mut::<E>("values", values, rows, cols, stride)?;
+    // Rows can be none, and then nothing below looks at the factor.
+    BitSlice::new(&[], 0)?.decay_condemned::<E>(&mut [], factor)?;
+    context.scope(|| by_rows(bits, values, |bits, values| bits.decay_condemned(values, factor)))
 }

@@ -80,6 +80,19 @@ fn the_cpp_program_runs_with_both_libraries() {
     builds_and_says(Language::Cpp, "c++17", &sources, Link::Dynamic, "ok\n");
 }
 
+/// Casts, masks, packed layers and training steps, as the header says; counted where the linker can interpose.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_runs_over_and_over_allocates_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = [root().join("capi/tests/allocation/kernels.c")];
+    let wrap = ["-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign"];
+    let Some(program) = build(Language::C, "c99", &source, Link::Static, directory.path(), &wrap) else {
+        return;
+    };
+    assert_eq!(String::from_utf8(run(&mut runner(&program)).stdout).unwrap(), "ok\n");
+}
+
 /// What crosses the border is watched by the sanitizers on the C side, and by valgrind on both where there is one.
 /// valgrind does not know AVX-512, so the program runs on what is below it.
 #[test]

@@ -87,15 +87,16 @@ impl ScalerOptions {
     }
 
     fn validate(&self) -> Result<()> {
-        let limited = |argument, value: f64, fits: bool, limit: &str| {
-            if fits { Ok(()) } else { Err(Error::out_of_range(argument, value, limit)) }
+        // The limit is written out only where it is broken: this runs in every step, which allocates nothing.
+        let limited = |argument, value: f64, fits: bool, limit: &dyn std::fmt::Display| {
+            if fits { Ok(()) } else { Err(Error::out_of_range(argument, value, limit.to_string())) }
         };
         let initial = self.initial_scale;
         limited(
             "initial_scale",
             f64::from(initial),
             initial.is_finite() && initial > 0.0,
-            "positive and finite",
+            &"positive and finite",
         )?;
         if self.rule == ScaleRule::Static {
             // It never moves, so a scale that gradients cannot be freed from would refuse every step.
@@ -107,28 +108,33 @@ impl ScalerOptions {
             );
         }
         let (growth, backoff) = (self.growth_factor, self.backoff_factor);
-        limited("growth_factor", growth, growth.is_finite() && growth > 1.0, "finite and above 1")?;
-        limited("backoff_factor", backoff, backoff > 0.0 && backoff < 1.0, "above 0 and below 1")?;
+        limited("growth_factor", growth, growth.is_finite() && growth > 1.0, &"finite and above 1")?;
+        limited("backoff_factor", backoff, backoff > 0.0 && backoff < 1.0, &"above 0 and below 1")?;
         limited(
             "growth_interval",
             f64::from(self.growth_interval),
             (1..=i32::MAX as u32).contains(&self.growth_interval),
-            "at least 1 and at most 2147483647",
+            &"at least 1 and at most 2147483647",
         )?;
         if self.rule == ScaleRule::Bounded {
             let (floor, ceiling) = (self.floor, self.ceiling);
-            limited("floor", f64::from(floor), floor.is_normal() && floor > 0.0, "a positive normal number")?;
+            limited(
+                "floor",
+                f64::from(floor),
+                floor.is_normal() && floor > 0.0,
+                &"a positive normal number",
+            )?;
             limited(
                 "ceiling",
                 f64::from(ceiling),
                 ceiling.is_finite() && ceiling >= floor,
-                &format!("finite and not below the floor, {floor}"),
+                &format_args!("finite and not below the floor, {floor}"),
             )?;
             limited(
                 "initial_scale",
                 f64::from(initial),
                 (floor..=ceiling).contains(&initial),
-                &format!("between the floor, {floor}, and the ceiling, {ceiling}"),
+                &format_args!("between the floor, {floor}, and the ceiling, {ceiling}"),
             )?;
         }
         Ok(())
@@ -202,18 +208,20 @@ impl LossScaler {
     /// NaN; for [`ScaleRule::Bounded`] outside of the bounds), or when `growth_tracker` is not below the interval.
     pub fn resume(options: ScalerOptions, scale: f32, growth_tracker: u32) -> Result<Self> {
         options.validate()?;
-        let (fits, limit) = match options.rule {
-            ScaleRule::Static => (scale == options.initial_scale, "the initial scale".to_string()),
-            ScaleRule::Bounded => (
-                (options.floor..=options.ceiling).contains(&scale),
-                format!("between the floor, {}, and the ceiling, {}", options.floor, options.ceiling),
-            ),
-            ScaleRule::Torch | ScaleRule::TfKeras => {
-                (scale >= 0.0 && scale.is_finite(), "finite and not negative".to_string())
-            }
-            ScaleRule::Keras => (scale >= 0.0, "not negative and not NaN".to_string()),
+        let ScalerOptions { rule, initial_scale, floor, ceiling, .. } = options;
+        let fits = match rule {
+            ScaleRule::Static => scale == initial_scale,
+            ScaleRule::Bounded => (floor..=ceiling).contains(&scale),
+            ScaleRule::Torch | ScaleRule::TfKeras => scale >= 0.0 && scale.is_finite(),
+            ScaleRule::Keras => scale >= 0.0,
         };
         if !fits {
+            let limit = match rule {
+                ScaleRule::Static => "the initial scale".to_string(),
+                ScaleRule::Bounded => format!("between the floor, {floor}, and the ceiling, {ceiling}"),
+                ScaleRule::Torch | ScaleRule::TfKeras => "finite and not negative".to_string(),
+                ScaleRule::Keras => "not negative and not NaN".to_string(),
+            };
             return Err(Error::out_of_range("scale", scale, limit));
         }
         if growth_tracker >= options.growth_interval.max(1) {

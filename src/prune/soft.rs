@@ -38,20 +38,35 @@ where
     if weights.shape() != mask.shape() {
         return Err(Error::shape("weights", weights.shape(), format!("the mask's {:?}", mask.shape())));
     }
-    if !(0.0..=1.0).contains(&factor) {
-        return Err(Error::out_of_range("factor", factor, "0 to 1"));
-    }
-    if factor == 0.0 {
-        return mask.apply(weights);
-    }
-    let context = Context::current()?;
-    with_row_major_mut(weights, |weights| {
+    check_factor(factor)?;
+    with_row_major_mut(weights, |weights| mask.bits().decay_condemned(weights, factor))
+}
+
+impl BitSlice<'_> {
+    /// As [`decay_condemned`], where bits and weights are slices of somebody else's. Nothing is allocated.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when there is not one weight for each bit, [`Error::OutOfRange`] unless `factor` is in 0..=1.
+    pub fn decay_condemned<E: Element>(self, weights: &mut [E], factor: f32) -> Result<()> {
+        check_factor(factor)?;
+        if factor == 0.0 {
+            return self.apply(weights);
+        }
+        if weights.len() != self.len() {
+            let expected = format!("{}, one weight for each bit,", self.len());
+            return Err(Error::length("weights", weights.len(), expected));
+        }
+        let context = Context::current()?;
         for_each_piece(&context, weights, PIECE, |start, weights: &mut [E]| {
-            let bits = mask.bits().slice(start, start + weights.len());
+            let bits = self.slice(start, start + weights.len());
             context.isa().run(Decay { bits, weights, factor });
         });
         Ok(())
-    })
+    }
+}
+
+fn check_factor(factor: f32) -> Result<()> {
+    if (0.0..=1.0).contains(&factor) { Ok(()) } else { Err(Error::out_of_range("factor", factor, "0 to 1")) }
 }
 
 struct Decay<'a, E> {
