@@ -25,7 +25,7 @@
  *   which follows every mask, is the size of the buffer and at least that.
  * - 16-bit floats are passed as their bits: tersor_f16 (IEEE binary16) and tersor_bf16 (the upper half of a binary32).
  * - Options begin with struct_size. Fill them with tersor_x_init(&x, sizeof x), then change fields. Fields are only
- *   appended, and programs that were compiled with an older header keep working.
+ *   appended, and programs that were compiled with an older header keep working. A field called reserved is 0.
  * - Threads. No thread is started unless a context asks for it. A const tersor_context may be used by any number of
  *   threads at the same time, and any function may be called on any thread.
  * - Reproducibility. Integer results, masks, 16-bit conversions and optimizer updates are the same bits on every
@@ -835,7 +835,9 @@ tersor_status tersor_prune_random(const tersor_context *context,
 /**
  * By magnitude, over several tensors: with `TERSOR_SCOPE_ALL` (the default) all their weights compete with each other.
  *
- * @param tensors  `tensor_count` tensors; their masks are written
+ * @param tensors       `tensor_count` tensors; their masks are written
+ * @param tensor_count  how many tensors there are, at least 1
+ * @param options       NULL means the defaults
  * @return as `tersor_prune_magnitude`; then no mask was written
  *
  * Since 0.1.
@@ -2593,7 +2595,8 @@ tersor_status tersor_adagrad_step_tensors(const tersor_context *context,
 /* ============================================================================================================
  * Packing linear layers: weights are packed once into the caller's bytes, and used many times. y = x * w^T + bias, where w has a row
  * of `k` weights for each of `n` outputs. The bytes can be stored, and used on any machine at any alignment; a header is
- * checked at every use, and bytes that are foreign, damaged, cut off or of another version are `TERSOR_E_LAYOUT`.
+ * checked at every use, and bytes that are foreign, cut off, of another version or damaged in the header are
+ * `TERSOR_E_LAYOUT`. Weights are not under the checksum: damage there may compute other numbers, and nothing worse.
  * ============================================================================================================ */
 
 /**

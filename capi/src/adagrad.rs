@@ -6,7 +6,7 @@ use crate::loss_scaler::tersor_loss_scaler;
 use crate::mask::{tersor_bf16, tersor_f16};
 use crate::optimizer::{tersor_gradient, tersor_overflow, tersor_parameter, tersor_step_report};
 use crate::panic::export;
-use crate::status::tersor_status;
+use crate::status::{Failure, tersor_status};
 use crate::training::{One, Several, Stored};
 use tersor::optim::Adagrad;
 use tersor::{bf16, f16};
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn tersor_adagrad_step_f32(
         };
         let context = caller.context(context)?;
         let states = [caller.output("sum", sum, count)?];
-        context.scope(|| one.step(&adagrad(&options), states))
+        context.scope(|| one.step(&adagrad(&options)?, states))
     })
 }
 
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn tersor_adagrad_step_f16(
         };
         let context = caller.context(context)?;
         let states = [caller.output("sum", sum, count)?];
-        context.scope(|| one.step(&adagrad(&options), states))
+        context.scope(|| one.step(&adagrad(&options)?, states))
     })
 }
 
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn tersor_adagrad_step_bf16(
         };
         let context = caller.context(context)?;
         let states = [caller.output("sum", sum, count)?];
-        context.scope(|| one.step(&adagrad(&options), states))
+        context.scope(|| one.step(&adagrad(&options)?, states))
     })
 }
 
@@ -227,12 +227,13 @@ pub unsafe extern "C" fn tersor_adagrad_step_tensors(
             out_overflow: caller.out("out_overflow", out_overflow)?,
             out_report: caller.optional_out("out_report", out_report)?,
         };
-        several.step(&adagrad(&options))
+        several.step(&adagrad(&options)?)
     })
 }
 
-fn adagrad(options: &tersor_adagrad_options) -> Adagrad {
+fn adagrad(options: &tersor_adagrad_options) -> Result<Adagrad, Failure> {
     let &tersor_adagrad_options {
+        reserved,
         learning_rate,
         learning_rate_decay,
         weight_decay,
@@ -240,5 +241,6 @@ fn adagrad(options: &tersor_adagrad_options) -> Adagrad {
         epsilon,
         ..
     } = options;
-    Adagrad { learning_rate, learning_rate_decay, weight_decay, initial_accumulator, epsilon }
+    Failure::unless_zero("options.reserved", reserved)?;
+    Ok(Adagrad { learning_rate, learning_rate_decay, weight_decay, initial_accumulator, epsilon })
 }

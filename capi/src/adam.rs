@@ -6,7 +6,7 @@ use crate::loss_scaler::tersor_loss_scaler;
 use crate::mask::{tersor_bf16, tersor_f16};
 use crate::optimizer::{tersor_gradient, tersor_overflow, tersor_parameter, tersor_step_report};
 use crate::panic::export;
-use crate::status::tersor_status;
+use crate::status::{Failure, tersor_status};
 use crate::training::{One, Several, Stored};
 use tersor::optim::{Adam, AdamW};
 use tersor::{bf16, f16};
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn tersor_adam_step_f32(
         };
         let context = caller.context(context)?;
         let states = [caller.output("moment1", moment1, count)?, caller.output("moment2", moment2, count)?];
-        context.scope(|| one.step(&adam(&options), states))
+        context.scope(|| one.step(&adam(&options)?, states))
     })
 }
 
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn tersor_adam_step_f16(
         };
         let context = caller.context(context)?;
         let states = [caller.output("moment1", moment1, count)?, caller.output("moment2", moment2, count)?];
-        context.scope(|| one.step(&adam(&options), states))
+        context.scope(|| one.step(&adam(&options)?, states))
     })
 }
 
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn tersor_adam_step_bf16(
         };
         let context = caller.context(context)?;
         let states = [caller.output("moment1", moment1, count)?, caller.output("moment2", moment2, count)?];
-        context.scope(|| one.step(&adam(&options), states))
+        context.scope(|| one.step(&adam(&options)?, states))
     })
 }
 
@@ -235,7 +235,7 @@ pub unsafe extern "C" fn tersor_adam_step_tensors(
             out_overflow: caller.out("out_overflow", out_overflow)?,
             out_report: caller.optional_out("out_report", out_report)?,
         };
-        several.step(&adam(&options))
+        several.step(&adam(&options)?)
     })
 }
 
@@ -291,7 +291,7 @@ pub unsafe extern "C" fn tersor_adamw_step_f32(
         };
         let context = caller.context(context)?;
         let states = [caller.output("moment1", moment1, count)?, caller.output("moment2", moment2, count)?];
-        context.scope(|| one.step(&adamw(&options), states))
+        context.scope(|| one.step(&adamw(&options)?, states))
     })
 }
 
@@ -335,7 +335,7 @@ pub unsafe extern "C" fn tersor_adamw_step_f16(
         };
         let context = caller.context(context)?;
         let states = [caller.output("moment1", moment1, count)?, caller.output("moment2", moment2, count)?];
-        context.scope(|| one.step(&adamw(&options), states))
+        context.scope(|| one.step(&adamw(&options)?, states))
     })
 }
 
@@ -379,7 +379,7 @@ pub unsafe extern "C" fn tersor_adamw_step_bf16(
         };
         let context = caller.context(context)?;
         let states = [caller.output("moment1", moment1, count)?, caller.output("moment2", moment2, count)?];
-        context.scope(|| one.step(&adamw(&options), states))
+        context.scope(|| one.step(&adamw(&options)?, states))
     })
 }
 
@@ -423,7 +423,7 @@ pub unsafe extern "C" fn tersor_adamw_step_tensors(
             out_overflow: caller.out("out_overflow", out_overflow)?,
             out_report: caller.optional_out("out_report", out_report)?,
         };
-        several.step(&adamw(&options))
+        several.step(&adamw(&options)?)
     })
 }
 
@@ -431,12 +431,13 @@ fn adamw_defaults() -> tersor_adam_options {
     tersor_adam_options { weight_decay: 1e-2, ..tersor_adam_options::defaults() }
 }
 
-fn adam(options: &tersor_adam_options) -> Adam {
-    let &tersor_adam_options { learning_rate, beta1, beta2, epsilon, weight_decay, .. } = options;
-    Adam { learning_rate, beta1, beta2, epsilon, weight_decay }
+fn adam(options: &tersor_adam_options) -> Result<Adam, Failure> {
+    let &tersor_adam_options { reserved, learning_rate, beta1, beta2, epsilon, weight_decay, .. } = options;
+    Failure::unless_zero("options.reserved", reserved)?;
+    Ok(Adam { learning_rate, beta1, beta2, epsilon, weight_decay })
 }
 
-fn adamw(options: &tersor_adam_options) -> AdamW {
-    let &tersor_adam_options { learning_rate, beta1, beta2, epsilon, weight_decay, .. } = options;
-    AdamW { learning_rate, beta1, beta2, epsilon, weight_decay }
+fn adamw(options: &tersor_adam_options) -> Result<AdamW, Failure> {
+    let Adam { learning_rate, beta1, beta2, epsilon, weight_decay } = adam(options)?;
+    Ok(AdamW { learning_rate, beta1, beta2, epsilon, weight_decay })
 }

@@ -4,7 +4,7 @@ use crate::context::tersor_context;
 use crate::ffi::Caller;
 use crate::panic::export;
 use crate::quantize::{Found, Matrix, quantize, scheme, tersor_quantize_options, zero_points};
-use crate::status::{Failure, tersor_status};
+use crate::status::{Failure, Rename, tersor_status};
 use tersor::quant::{Code, Interval, Params, Scheme};
 
 /// The scale and zero point of `tersor_quantize_i8`, without codes.
@@ -144,7 +144,7 @@ fn from_range<C: Code>(
     out_zero_point: *mut i32,
 ) -> Result<(), Failure> {
     let options = caller.options("options", options)?;
-    let interval = Interval::new(min, max)?;
+    let interval = Interval::new(min, max).renamed(&[("interval", "min..=max")])?;
     choose::<C>(caller, &options, out_scale, out_zero_point, |scheme| scheme.params_for(&[interval]))
 }
 
@@ -157,8 +157,9 @@ pub(crate) fn choose<C: Code>(
     params: impl FnOnce(Scheme) -> tersor::Result<Params>,
 ) -> Result<(), Failure> {
     let scale: &mut [f32] = caller.output("out_scale", out_scale, 1)?;
-    let zero_point = zero_points::<C>(caller, out_zero_point, 1)?;
-    let params = params(scheme::<C>(options, zero_point.is_none())?)?;
+    let zero_point = zero_points::<C>(caller, "out_zero_point", out_zero_point, 1)?;
+    let params = params(scheme::<C>(options, "out_zero_point", zero_point.is_none())?);
+    let params = params.renamed(&[("interval", "min..=max"), ("limits", "options.lowest..=highest")])?;
     scale.copy_from_slice(params.scales());
     if let Some(zero_point) = zero_point {
         zero_point.copy_from_slice(params.zero_points());

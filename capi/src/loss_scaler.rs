@@ -3,7 +3,7 @@
 
 use crate::ffi::Options;
 use crate::panic::export;
-use crate::status::{Failure, tersor_status};
+use crate::status::{Failure, Rename, tersor_status};
 use tersor::optim::{LossScaler, ScaleRule, ScalerOptions};
 
 /// Whose rule moves the scale: one of `TERSOR_SCALE_*`.
@@ -121,6 +121,7 @@ fn from_options(options: &ScalerOptions, rule: tersor_scale_rule) -> tersor_loss
 
 /// The scaler that the struct holds.
 pub(crate) fn resume(scaler: &tersor_loss_scaler) -> Result<LossScaler, Failure> {
+    Failure::unless_zero("scaler.reserved", scaler.reserved)?;
     let base = ScalerOptions::bounded();
     let rule = match scaler.rule {
         TERSOR_SCALE_BOUNDED => ScaleRule::Bounded,
@@ -146,7 +147,17 @@ pub(crate) fn resume(scaler: &tersor_loss_scaler) -> Result<LossScaler, Failure>
         floor: scaler.floor,
         ceiling: scaler.ceiling,
     };
-    Ok(LossScaler::resume(options, scaler.scale, scaler.growth_tracker)?)
+    let initial_scale = if rule == ScaleRule::Bounded { "scaler.floor" } else { "scaler.scale" };
+    LossScaler::resume(options, scaler.scale, scaler.growth_tracker).renamed(&[
+        ("initial_scale", initial_scale),
+        ("scale", "scaler.scale"),
+        ("growth_tracker", "scaler.growth_tracker"),
+        ("growth_interval", "scaler.growth_interval"),
+        ("growth_factor", "scaler.growth_factor"),
+        ("backoff_factor", "scaler.backoff_factor"),
+        ("floor", "scaler.floor"),
+        ("ceiling", "scaler.ceiling"),
+    ])
 }
 
 /// Writes the scaler's state into the struct.

@@ -6,7 +6,7 @@ use crate::context::tersor_context;
 use crate::ffi::{Caller, Options};
 use crate::panic::export;
 use crate::quantize::{Matrix, tersor_quantize_options};
-use crate::status::{Failure, tersor_status};
+use crate::status::{Failure, Rename, tersor_status};
 use std::ffi::c_void;
 use tersor::Error;
 use tersor::quant::{Code, Histogram, Interval, MinMax, MovingAverage, Observer, Range, Scheme};
@@ -266,7 +266,8 @@ pub unsafe extern "C" fn tersor_histogram_merge(
     histogram_bytes: usize,
 ) -> tersor_status {
     export(|caller| {
-        let other = Histogram::from_bytes(caller.bytes("other", other, other_bytes)?)?;
+        let other = Histogram::from_bytes(caller.bytes("other", other, other_bytes)?);
+        let other = other.renamed(&[("histogram", "other")])?;
         let bytes = caller.bytes_mut("histogram", histogram, histogram_bytes)?;
         let mut state = Histogram::from_bytes(bytes)?;
         state.merge(&other)?;
@@ -334,12 +335,19 @@ pub unsafe extern "C" fn tersor_histogram_params_u8(
 
 /// Checks a struct's fields; gives what it has seen.
 fn known(observer: &tersor_observer) -> Result<Option<Interval>, Failure> {
+    Failure::unless_zero("observer.reserved", observer.reserved)?;
     match observer.kind {
         TERSOR_OBSERVER_MIN_MAX => {}
-        TERSOR_OBSERVER_MOVING_AVERAGE => _ = MovingAverage::new(observer.constant)?,
+        TERSOR_OBSERVER_MOVING_AVERAGE => {
+            _ = MovingAverage::new(observer.constant).renamed(&[("constant", "observer.constant")])?
+        }
         other => return Err(Failure::out_of_range("observer.kind", other, "one of TERSOR_OBSERVER_*")),
     }
-    if observer.batches == 0 { Ok(None) } else { Ok(Some(Interval::new(observer.min, observer.max)?)) }
+    if observer.batches == 0 {
+        Ok(None)
+    } else {
+        Interval::new(observer.min, observer.max).renamed(&[("interval", "observer.min..=max")]).map(Some)
+    }
 }
 
 fn observer_params<C: Code>(
@@ -351,7 +359,7 @@ fn observer_params<C: Code>(
 ) -> Result<(), Failure> {
     let state = caller.state("observer", observer, tersor_observer::defaults())?;
     let options = caller.options("options", options)?;
-    let interval = known(&state)?.ok_or(Error::Empty { argument: "observations".into() })?;
+    let interval = known(&state)?.ok_or(Error::Empty { argument: "observer".into() })?;
     choose::<C>(caller, &options, out_scale, out_zero_point, |scheme| scheme.params_for(&[interval]))
 }
 

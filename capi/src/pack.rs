@@ -1,6 +1,7 @@
 //! Packing linear layers: weights are packed once into the caller's bytes, and used many times. y = x * w^T + bias, where w has a row
 //! of `k` weights for each of `n` outputs. The bytes can be stored, and used on any machine at any alignment; a header is
-//! checked at every use, and bytes that are foreign, damaged, cut off or of another version are `TERSOR_E_LAYOUT`.
+//! checked at every use, and bytes that are foreign, cut off, of another version or damaged in the header are
+//! `TERSOR_E_LAYOUT`. Weights are not under the checksum: damage there may compute other numbers, and nothing worse.
 
 use crate::context::tersor_context;
 use crate::ffi::Caller;
@@ -168,8 +169,7 @@ pub unsafe extern "C" fn tersor_pack_i8_size(
     out_bytes: *mut usize,
 ) -> tersor_status {
     export(|caller| {
-        let zero_points: Option<&[i32]> = caller.optional_input("zero_points", zero_points, channels)?;
-        let affine = zero_points.unwrap_or(&[0]).iter().any(|&zero_point| zero_point != 0);
+        let affine = affine(caller, zero_points, channels, 0)?;
         dense_size(caller, context, Format::Int8, (n, k), affine, out_bytes)
     })
 }
@@ -224,8 +224,7 @@ pub unsafe extern "C" fn tersor_pack_u8_size(
     out_bytes: *mut usize,
 ) -> tersor_status {
     export(|caller| {
-        let zero_points: Option<&[i32]> = caller.optional_input("zero_points", zero_points, channels)?;
-        let affine = zero_points.unwrap_or(&[0]).iter().any(|&zero_point| zero_point != 128);
+        let affine = affine(caller, zero_points, channels, 128)?;
         dense_size(caller, context, Format::Int8, (n, k), affine, out_bytes)
     })
 }
@@ -459,6 +458,14 @@ pub unsafe extern "C" fn tersor_packed_shape(
     })
 }
 
+/// Whether some zero point is another than `middle`. None at all, in either way to say so, mean that all are 0.
+fn affine(caller: Caller, zero_points: *const i32, channels: usize, middle: i32) -> Result<bool, Failure> {
+    let zero_points: &[i32] =
+        caller.optional_input("zero_points", zero_points, channels)?.unwrap_or_default();
+    let zero_points = if zero_points.is_empty() { &[0] } else { zero_points };
+    Ok(zero_points.iter().any(|&zero_point| zero_point != middle))
+}
+
 fn dense_size(
     caller: Caller,
     context: *const tersor_context,
@@ -470,7 +477,7 @@ fn dense_size(
     // Sizes are the same in every context; one that cannot be used is refused all the same.
     caller.context(context)?;
     let out = caller.out("out_bytes", out_bytes)?;
-    out.set(format.packed_bytes(n, k, affine)?);
+    out.set(format.packed_bytes(n, k, affine).renamed(&[("weights", "n * k"), ("in_features", "k")])?);
     Ok(())
 }
 
@@ -481,7 +488,8 @@ fn size(
     out_bytes: *mut usize,
 ) -> Result<(), Failure> {
     let out = caller.out("out_bytes", out_bytes)?;
-    out.set(caller.context(context)?.scope(|| weights.packed_bytes())?);
+    let bytes = caller.context(context)?.scope(|| weights.packed_bytes());
+    out.set(bytes.renamed(&[("in_features", "k")])?);
     Ok(())
 }
 
@@ -494,7 +502,7 @@ fn pack(
 ) -> Result<(), Failure> {
     let context = caller.context(context)?;
     let packed = caller.bytes_mut("packed", packed, packed_bytes)?;
-    Ok(context.scope(|| weights.pack_into(packed))?)
+    context.scope(|| weights.pack_into(packed)).renamed(&[("in_features", "k")])
 }
 
 fn set_input<C: Code>(

@@ -4,7 +4,7 @@
 use crate::context::tersor_context;
 use crate::ffi::{Caller, Options, Plain};
 use crate::panic::export;
-use crate::status::{Failure, Rename, tersor_status};
+use crate::status::{Failure, Names, Rename, tersor_status};
 use tersor::ndarray::{ArrayView2, Axis};
 use tersor::quant::{Code, CodeType, Compat, Params, ParamsView, Scheme};
 
@@ -293,6 +293,13 @@ pub(crate) struct Found {
     pub(crate) per_channel: bool,
 }
 
+impl Found {
+    /// What the header calls the two.
+    fn names(&self) -> (&'static str, &'static str) {
+        if self.per_channel { ("scales", "zero_points") } else { ("out_scale", "out_zero_point") }
+    }
+}
+
 /// Parameters that the caller has.
 pub(crate) struct Given {
     pub(crate) scales: *const f32,
@@ -336,9 +343,10 @@ pub(crate) fn quantize<C: Code + Plain<C = C>>(
     let (rows, cols) = (src.rows, src.cols);
     let src = src.view(caller, "src")?;
     let dst = dst.map(|(dst, stride)| caller.matrix_mut::<C>("dst", dst, rows, cols, stride)).transpose()?;
-    let scales: &mut [f32] = caller.output("scales", found.scales, channels)?;
-    let zero_points: Option<&mut [i32]> = zero_points::<C>(caller, found.zero_points, channels)?;
-    let scheme = scheme::<C>(&options, zero_points.is_none())?;
+    let (scales_name, zero_points_name) = found.names();
+    let scales: &mut [f32] = caller.output(scales_name, found.scales, channels)?;
+    let zero_points = zero_points::<C>(caller, zero_points_name, found.zero_points, channels)?;
+    let scheme = scheme::<C>(&options, zero_points_name, zero_points.is_none())?;
     let scheme = if found.per_channel { scheme.per_channel(axis) } else { scheme };
     let params = context.scope(|| -> tersor::Result<Params> {
         let params = scheme.params(src)?;
@@ -347,7 +355,7 @@ pub(crate) fn quantize<C: Code + Plain<C = C>>(
         }
         Ok(params)
     });
-    let params = params.renamed(&[("values", "src"), ("codes", "dst")])?;
+    let params = params.renamed(&[("values", "src"), ("codes", "dst"), LIMITS[0]])?;
     scales.copy_from_slice(params.scales());
     if let Some(zero_points) = zero_points {
         zero_points.copy_from_slice(params.zero_points());
@@ -358,17 +366,19 @@ pub(crate) fn quantize<C: Code + Plain<C = C>>(
 /// NULL is allowed where a symmetric zero point is 0.
 pub(crate) fn zero_points<'a, C: Code>(
     caller: Caller,
+    argument: &'static str,
     zero_points: *mut i32,
     channels: usize,
 ) -> Result<Option<&'a mut [i32]>, Failure> {
     match C::TYPE {
-        CodeType::I8 => caller.optional_output("zero_points", zero_points, channels),
-        _ => caller.output("zero_points", zero_points, channels).map(Some),
+        CodeType::I8 => caller.optional_output(argument, zero_points, channels),
+        _ => caller.output(argument, zero_points, channels).map(Some),
     }
 }
 
 pub(crate) fn scheme<C: Code>(
     options: &tersor_quantize_options,
+    zero_points: &'static str,
     no_zero_points: bool,
 ) -> Result<Scheme, Failure> {
     let scheme = Scheme::of(C::TYPE).compat(compat(options)?);
@@ -381,18 +391,20 @@ pub(crate) fn scheme<C: Code>(
     let scheme = if options.lowest == options.highest {
         scheme
     } else {
-        scheme.limits(options.lowest, options.highest)?
+        scheme.limits(options.lowest, options.highest).renamed(LIMITS)?
     };
     let (lowest, highest) = scheme.code_limits();
     if no_zero_points && lowest + highest > 0 {
         return Err(Failure::out_of_range(
-            "zero_points",
+            zero_points,
             "NULL",
             format!("a pointer: the middle of the codes {lowest}..={highest} is not 0"),
         ));
     }
     Ok(scheme)
 }
+
+const LIMITS: Names = &[("limits", "options.lowest..=highest")];
 
 fn compat(options: &tersor_quantize_options) -> Result<Compat, Failure> {
     match options.rules {
@@ -434,7 +446,7 @@ pub(crate) fn given<'a>(
     let params = if options.lowest == options.highest {
         params
     } else {
-        params.with_limits(options.lowest, options.highest)?
+        params.with_limits(options.lowest, options.highest).renamed(LIMITS)?
     };
     Ok(params.with_arithmetic(compat(options)?.arithmetic())?)
 }

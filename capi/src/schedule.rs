@@ -2,7 +2,7 @@
 
 use crate::ffi::Options;
 use crate::panic::export;
-use crate::status::{Failure, tersor_status};
+use crate::status::{Failure, Names, Rename, tersor_status};
 use tersor::prune::Schedule;
 
 /// How the sparsity follows the steps: one of `TERSOR_CURVE_*`.
@@ -104,20 +104,33 @@ pub unsafe extern "C" fn tersor_schedule_sparsity(
 
 fn schedule(options: &tersor_schedule_options) -> Result<Schedule, Failure> {
     let &tersor_schedule_options { initial_sparsity, final_sparsity, begin, end, .. } = options;
-    let schedule = match options.curve {
+    Failure::unless_zero("options.reserved", options.reserved)?;
+    let curve = match options.curve {
         TERSOR_CURVE_CONSTANT => {
-            let schedule = Schedule::constant(final_sparsity)?.starting_at(begin)?;
-            if end == u64::MAX { schedule } else { schedule.until(end)? }
+            let schedule =
+                Schedule::constant(final_sparsity).renamed(&[("sparsity", "options.final_sparsity")])?;
+            let schedule = schedule.starting_at(begin);
+            if end == u64::MAX { schedule } else { schedule.and_then(|schedule| schedule.until(end)) }
         }
-        TERSOR_CURVE_POLYNOMIAL => {
-            Schedule::polynomial(initial_sparsity, final_sparsity, begin, end)?.power(options.power)?
-        }
+        TERSOR_CURVE_POLYNOMIAL => Schedule::polynomial(initial_sparsity, final_sparsity, begin, end)
+            .and_then(|schedule| schedule.power(options.power)),
         other => return Err(Failure::out_of_range("options.curve", other, "one of TERSOR_CURVE_*")),
     };
-    let schedule = schedule.every(options.frequency)?;
-    match options.tfmot {
-        0 => Ok(schedule),
-        1 => Ok(schedule.as_tfmot()?),
-        other => Err(Failure::out_of_range("options.tfmot", other, "0 or 1")),
-    }
+    let schedule = curve.and_then(|schedule| schedule.every(options.frequency));
+    let schedule = match options.tfmot {
+        0 => schedule,
+        1 => schedule.and_then(Schedule::as_tfmot),
+        other => return Err(Failure::out_of_range("options.tfmot", other, "0 or 1")),
+    };
+    schedule.renamed(OPTIONS)
 }
+
+/// What Rust has in arguments, C has in a struct.
+const OPTIONS: Names = &[
+    ("initial", "options.initial_sparsity"),
+    ("last", "options.final_sparsity"),
+    ("power", "options.power"),
+    ("begin", "options.begin"),
+    ("end", "options.end"),
+    ("frequency", "options.frequency"),
+];

@@ -112,6 +112,16 @@ impl Failure {
         .into()
     }
 
+    /// Refuses a field without a meaning that is not 0, so that a later version can give it one.
+    pub(crate) fn unless_zero(argument: &str, reserved: u32) -> Result<(), Failure> {
+        if reserved == 0 { Ok(()) } else { Err(Failure::out_of_range(argument, reserved, "0")) }
+    }
+
+    /// The same about an element of an array of structs.
+    pub(crate) fn at(self, array: &str, index: usize) -> Self {
+        Failure { message: format!("{array}[{index}]: {}", self.message), ..self }
+    }
+
     /// Keeps the message for `tersor_last_error` and gives the status. A thread that is ending keeps none.
     pub(crate) fn report(self) -> tersor_status {
         let _ = LAST_ERROR.try_with(|message| *message.borrow_mut() = self.message);
@@ -137,14 +147,17 @@ impl From<Error> for Failure {
     }
 }
 
+/// Pairs of an argument's name in Rust and its name in C.
+pub(crate) type Names = &'static [(&'static str, &'static str)];
+
 /// Errors name the argument of the Rust function; C's is sometimes called otherwise.
 pub(crate) trait Rename<T> {
-    /// The failure with C's names: pairs of the name in Rust and the name in C.
-    fn renamed(self, names: &[(&str, &'static str)]) -> Result<T, Failure>;
+    /// The failure with C's names, also where it is about an element of the argument: `scales[3]`.
+    fn renamed(self, names: &[(&str, &str)]) -> Result<T, Failure>;
 }
 
 impl<T> Rename<T> for tersor::Result<T> {
-    fn renamed(self, names: &[(&str, &'static str)]) -> Result<T, Failure> {
+    fn renamed(self, names: &[(&str, &str)]) -> Result<T, Failure> {
         self.map_err(|mut error| {
             if let Error::Shape { argument, .. }
             | Error::Length { argument, .. }
@@ -153,9 +166,12 @@ impl<T> Rename<T> for tersor::Result<T> {
             | Error::OutOfRange { argument, .. }
             | Error::SizeOverflow { argument, .. }
             | Error::Layout { argument, .. } = &mut error
-                && let Some((_, new)) = names.iter().find(|(old, _)| old == argument)
+                && let Some(name) = names.iter().find_map(|(old, new)| {
+                    let rest = argument.strip_prefix(old)?;
+                    (rest.is_empty() || rest.starts_with(['[', ' '])).then(|| format!("{new}{rest}"))
+                })
             {
-                *argument = (*new).into();
+                *argument = name.into();
             }
             error.into()
         })

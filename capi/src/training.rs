@@ -7,7 +7,7 @@ use crate::optimizer::{
     TERSOR_BF16, TERSOR_F16, TERSOR_F32, tersor_gradient, tersor_overflow, tersor_parameter,
     tersor_step_report,
 };
-use crate::status::{Failure, Rename};
+use crate::status::{Failure, Names, Rename};
 use std::sync::Arc;
 use tersor::optim::{AsGradient, Gradient, ParameterMut, Rule, Step, Trainable, Unscale, step};
 use tersor::{Context, Element, Error, bf16, f16};
@@ -18,6 +18,21 @@ pub(crate) enum Stored<'a> {
     F16(&'a mut [f16]),
     Bf16(&'a mut [bf16]),
 }
+
+/// The hyperparameters of all rules, which C has in structs, and the one that it has not.
+const OPTIONS: Names = &[
+    ("learning_rate", "options.learning_rate"),
+    ("learning_rate_decay", "options.learning_rate_decay"),
+    ("weight_decay", "options.weight_decay"),
+    ("initial_accumulator", "options.initial_accumulator"),
+    ("momentum", "options.momentum"),
+    ("dampening", "options.dampening"),
+    ("nesterov", "options.nesterov"),
+    ("beta1", "options.beta1"),
+    ("beta2", "options.beta2"),
+    ("epsilon", "options.epsilon"),
+    ("clip", "max_norm"),
+];
 
 /// A step on one tensor.
 pub(crate) struct One<'a> {
@@ -38,14 +53,14 @@ impl<'a> One<'a> {
         let Some(mut taken) = self.step.checked_sub(1) else {
             return Err(Failure::out_of_range("step", self.step, "at least 1"));
         };
-        let unscale = Unscale::by_division(self.loss_scale)?;
+        let unscale = Unscale::by_division(self.loss_scale).renamed(&[("the loss scale", "loss_scale")])?;
         let parameter = ParameterMut::new("params", self.master, states, &mut taken);
         let parameter = match self.stored {
             Stored::None => parameter,
             Stored::F16(stored) => parameter.with_f16(stored),
             Stored::Bf16(stored) => parameter.with_bf16(stored),
         };
-        let outcome = step(rule, unscale, None, &mut [parameter], &[self.gradient])?;
+        let outcome = step(rule, unscale, None, &mut [parameter], &[self.gradient]).renamed(OPTIONS)?;
         self.out_overflow.set(overflow(&outcome));
         Ok(())
     }
@@ -71,11 +86,14 @@ impl Several {
         let parameters: &mut [Tensor<N>] = caller.output("parameters", self.parameters, self.tensor_count)?;
         // Everything that can be refused is refused here, by its place; what `tersor::optim` asks again cannot fail.
         for (index, (gradient, parameter)) in gradients.iter().zip(parameters.iter_mut()).enumerate() {
-            let at = |argument: &str, failure: Failure| {
-                Failure::new(failure.status, format!("{argument}[{index}]: {}", failure.message))
-            };
-            gradient.borrow(caller).map_err(|failure| at("gradients", failure))?;
-            parameter.borrow(caller).map_err(|failure| at("parameters", failure))?;
+            gradient.borrow(caller).map_err(|failure| failure.at("gradients", index))?;
+            parameter.borrow(caller).map_err(|failure| failure.at("parameters", index))?;
+            let (found, count) = (gradient.0.count, parameter.0.count);
+            if found != count {
+                let expected = format!("{count}, the count of parameters[{index}],");
+                let error = Error::Length { argument: "count".into(), found, expected };
+                return Err(Failure::from(error).at("gradients", index));
+            }
         }
         let mut state = None;
         let mut scaler = None;
@@ -85,12 +103,12 @@ impl Several {
             state = Some(found);
         }
         let unscale = match &scaler {
-            Some(scaler) => scaler.unscale()?,
+            Some(scaler) => scaler.unscale().renamed(&[("the loss scale", "scaler.scale")])?,
             None => Unscale::none(),
         };
         let clip = (self.max_norm != 0.0).then_some(self.max_norm);
         let outcome = self.context.scope(|| step(rule, unscale, clip, parameters, gradients));
-        let outcome = outcome.renamed(&[("clip", "max_norm")])?;
+        let outcome = outcome.renamed(OPTIONS)?;
         if let (Some(scaler), Some(state)) = (&mut scaler, &mut state) {
             scaler.update(matches!(outcome, Step::Skipped { .. }));
             keep(scaler, state);
@@ -140,7 +158,8 @@ unsafe impl Plain for GradientOf {
 
 impl GradientOf {
     fn borrow(&self, caller: Caller) -> Result<Gradient<'_>, Failure> {
-        let tersor_gradient { elements, count, dtype, .. } = self.0;
+        let tersor_gradient { elements, count, dtype, reserved } = self.0;
+        Failure::unless_zero("reserved", reserved)?;
         match dtype {
             TERSOR_F32 => caller.gradient::<f32>(elements.cast(), count),
             TERSOR_F16 => caller.gradient::<f16>(elements.cast(), count),
@@ -169,6 +188,7 @@ unsafe impl<const N: usize> Plain for Tensor<N> {
 impl<const N: usize> Tensor<N> {
     fn borrow(&mut self, caller: Caller) -> Result<ParameterMut<'_, [f32; N]>, Failure> {
         let tersor_parameter { name, count, master, state1, state2, stored, mask, mask_bytes, .. } = self.0;
+        Failure::unless_zero("reserved", self.0.reserved)?;
         let name = caller.string("name", name)?.unwrap_or("a tensor");
         let master: &mut [f32] = caller.output("master", master, count)?;
         let mut states: [&mut [f32]; N] = std::array::from_fn(|_| <&mut [f32]>::default());

@@ -196,7 +196,7 @@ static void test_codes(void) {
     REFUSED(TERSOR_E_LENGTH, "scratch", kept,
             tersor_matmul_i8(NULL, a, M, K, NULL, 0, packed, bytes, scratch, scratch_bytes - 1, kept, N));
     const int32_t far_away = 300;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "300", kept,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "a_zero_points[0] is 300", kept,
             tersor_matmul_u8(NULL, a_u8, M, K, &far_away, 1, packed, bytes, scratch, scratch_bytes, kept, N));
     REFUSED(TERSOR_E_NULL, "a is NULL", kept,
             tersor_matmul_i8(NULL, NULL, M, K, NULL, 0, packed, bytes, scratch, scratch_bytes, kept, N));
@@ -206,8 +206,14 @@ static void test_codes(void) {
     REFUSED(TERSOR_E_NULL, "weights", y, tersor_pack_u8(NULL, NULL, N, K, K, NULL, NULL, 1, affine, affine_bytes));
     REFUSED(TERSOR_E_LENGTH, "packed", y, tersor_pack_sparse_i8(NULL, codes, N, K, K, NULL, 1, NULL, 0, sparse, 10));
     REFUSED(TERSOR_E_NULL, "out_bytes", y, tersor_pack_sparse_i8_size(NULL, codes, N, K, K, NULL, 0, NULL));
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "in_features", bytes, tersor_pack_i8_size(NULL, 1, 1 << 20, NULL, 0, &bytes));
-    REFUSED(TERSOR_E_SIZE_OVERFLOW, "", bytes, tersor_pack_u8_size(NULL, SIZE_MAX / 2, 3, NULL, 0, &bytes));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "k is 1048576", bytes, tersor_pack_i8_size(NULL, 1, 1 << 20, NULL, 0, &bytes));
+    REFUSED(TERSOR_E_SIZE_OVERFLOW, "n * k", bytes, tersor_pack_u8_size(NULL, SIZE_MAX / 2, 3, NULL, 0, &bytes));
+    /* No zero points: NULL, or none of them. The size is the same, and the one that packing wants. */
+    size_t none_bytes;
+    OK(tersor_pack_u8_size(NULL, N, K, NULL, 0, &affine_bytes));
+    OK(tersor_pack_u8_size(NULL, N, K, &three, 0, &none_bytes));
+    CHECK(none_bytes == affine_bytes);
+    OK(tersor_pack_u8(NULL, codes_u8, N, K, K, NULL, &three, 0, affine, affine_bytes));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "zero_point", y, tersor_packed_set_input_i8(1.0f, 128, packed, bytes));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "scale", y, tersor_packed_set_input_u8(0.0f, 0, packed, bytes));
 

@@ -22,12 +22,13 @@ static void test_refusals(void) {
     REFUSED(TERSOR_E_NULL, "src", scale, tersor_choose_params_i8_per_channel(NULL, NULL, 2, 3, 3, NULL, scale, zero));
     REFUSED(TERSOR_E_NULL, "zero_points", scale, tersor_choose_params_u8_per_channel(NULL, src, 2, 3, 3, NULL, scale, NULL));
     REFUSED(TERSOR_E_NULL, "dst", scale, tersor_quantize_i8_per_channel(NULL, src, 2, 3, 3, NULL, NULL, 3, scale, zero));
-    REFUSED(TERSOR_E_NULL, "scales", codes, tersor_quantize_i8(NULL, src, 2, 3, 3, NULL, codes, 3, NULL, zero));
-    REFUSED(TERSOR_E_NULL, "zero_points", ucodes, tersor_quantize_u8(NULL, src, 2, 3, 3, NULL, ucodes, 3, scale, NULL));
+    REFUSED(TERSOR_E_NULL, "out_scale", codes, tersor_quantize_i8(NULL, src, 2, 3, 3, NULL, codes, 3, NULL, zero));
+    REFUSED(TERSOR_E_NULL, "out_zero_point", ucodes, tersor_quantize_u8(NULL, src, 2, 3, 3, NULL, ucodes, 3, scale, NULL));
+    REFUSED(TERSOR_E_NULL, "out_zero_point", scale, tersor_choose_params_u8_from_range(0, 1, NULL, scale, NULL));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "stride of dst", codes, tersor_quantize_i8(NULL, src, 2, 3, 3, NULL, codes, 2, scale, zero));
     REFUSED(TERSOR_E_SIZE_OVERFLOW, "src", codes,
             tersor_quantize_i8(NULL, src, SIZE_MAX / 8, 3, SIZE_MAX / 16, NULL, codes, 3, scale, zero));
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "", scale, tersor_choose_params_i8_from_range(2, 1, NULL, scale, zero));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "min..=max is 2..=1", scale, tersor_choose_params_i8_from_range(2, 1, NULL, scale, zero));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "", scale, tersor_choose_params_u8_from_range(NAN, 1, NULL, scale, zero));
     options.rules = 50;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "options.rules is 50", scale,
@@ -40,7 +41,8 @@ static void test_refusals(void) {
             tersor_quantize_i8_per_channel(NULL, src, 2, 3, 3, &options, codes, 3, scale, zero));
     options.axis = 0;
     options.lowest = -300;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "", scale, tersor_choose_params_i8(NULL, src, 2, 3, 3, &options, scale, zero));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.lowest..=highest is -300..=0", scale,
+            tersor_choose_params_i8(NULL, src, 2, 3, 3, &options, scale, zero));
 
     const float one = 1.0f, negative = -1.0f;
     const int32_t far_away = 128;
@@ -146,7 +148,7 @@ void test_observers(void) {
     int32_t zero = 7;
     tersor_observer observer, other;
     OK(tersor_observer_init(TERSOR_OBSERVER_MIN_MAX, &observer, sizeof observer));
-    REFUSED(TERSOR_E_EMPTY, "", scale, tersor_observer_params_u8(&observer, NULL, &scale, &zero));
+    REFUSED(TERSOR_E_EMPTY, "observer", scale, tersor_observer_params_u8(&observer, NULL, &scale, &zero));
     OK(tersor_observer_observe(NULL, first, 1, 3, 3, &observer));
     OK(tersor_observer_init(TERSOR_OBSERVER_MIN_MAX, &other, sizeof other));
     OK(tersor_observer_observe(NULL, second, 1, 2, 2, &other));
@@ -167,8 +169,11 @@ void test_observers(void) {
     OK(tersor_observer_observe(NULL, second, 1, 2, 2, &other));
     CHECK(other.min == -0.25f && other.max == 1.625f);
     REFUSED(TERSOR_E_UNSUPPORTED, "order", observer, tersor_observer_merge(&other, &observer));
+    other.reserved = 4;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "observer.reserved is 4", other, tersor_observer_observe(NULL, first, 1, 3, 3, &other));
+    other.reserved = 0;
     other.constant = 2;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "constant", other, tersor_observer_observe(NULL, first, 1, 3, 3, &other));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "observer.constant is 2", other, tersor_observer_observe(NULL, first, 1, 3, 3, &other));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "kind is 5", other, tersor_observer_init(5, &other, sizeof other));
     REFUSED(TERSOR_E_STRUCT_SIZE, "", other, tersor_observer_init(TERSOR_OBSERVER_MIN_MAX, &other, 4));
 
@@ -200,7 +205,7 @@ void test_observers(void) {
     REFUSED(TERSOR_E_LENGTH, "histogram", b[0], tersor_histogram_init(b, bytes - 1));
     REFUSED(TERSOR_E_LAYOUT, "histogram", b[40], tersor_histogram_observe(NULL, ramp, 1, 10, 10, b, bytes - 1));
     b[0] = 'X';
-    REFUSED(TERSOR_E_LAYOUT, "not a histogram", a[41], tersor_histogram_merge(b, bytes, a + 1, bytes));
+    REFUSED(TERSOR_E_LAYOUT, "other: this is not a histogram", a[41], tersor_histogram_merge(b, bytes, a + 1, bytes));
     REFUSED(TERSOR_E_NULL, "other", a[41], tersor_histogram_merge(NULL, bytes, a + 1, bytes));
     release(a);
     release(b);

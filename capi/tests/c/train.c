@@ -99,10 +99,20 @@ static void test_rules(void) {
     /* Refusals. */
     REFUSED(TERSOR_E_OUT_OF_RANGE, "step is 0", f32,
             tersor_adam_step_f32(NULL, grads, COUNT, 0, 1.0f, NULL, f32.master, f32.m, f32.v, &o));
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "loss scale", f32,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "loss_scale is NaN", f32,
             tersor_adamw_step_f32(NULL, grads, COUNT, 1, NAN, NULL, f32.master, f32.m, f32.v, &o));
+    adam.reserved = 1;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.reserved is 1, but must be 0", f32,
+            tersor_adam_step_f32(NULL, grads, COUNT, 1, 1.0f, &adam, f32.master, f32.m, f32.v, &o));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.reserved", f32,
+            tersor_adamw_step_f32(NULL, grads, COUNT, 1, 1.0f, &adam, f32.master, f32.m, f32.v, &o));
+    adam.reserved = 0;
+    adagrad.reserved = 2;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.reserved is 2", f32,
+            tersor_adagrad_step_f32(NULL, grads, COUNT, 1, 1.0f, &adagrad, f32.master, f32.m, &o));
+    adagrad.reserved = 0;
     adam.beta1 = 1.0;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "beta1 is 1", f32,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.beta1 is 1", f32,
             tersor_adamw_step_f16(NULL, grads_f16, COUNT, 1, 1.0f, &adam, f32.master, f32.m, f32.v, f32.stored, &o));
     REFUSED(TERSOR_E_NULL, "moment2", f32,
             tersor_adam_step_bf16(NULL, grads_bf16, COUNT, 1, 1.0f, NULL, f32.master, f32.m, NULL, f32.stored, &o));
@@ -115,10 +125,10 @@ static void test_rules(void) {
     REFUSED(TERSOR_E_NULL, "grads", f32,
             tersor_sgd_step_bf16(NULL, NULL, COUNT, 1, 1.0f, &sgd, f32.master, f32.m, f32.stored, &o));
     sgd.nesterov = 2;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "nesterov", f32,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.nesterov is 2", f32,
             tersor_sgd_step_f16(NULL, grads_f16, COUNT, 1, 1.0f, &sgd, f32.master, f32.m, f32.stored, &o));
     adagrad.epsilon = -1;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "epsilon", f32,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.epsilon is -1", f32,
             tersor_adagrad_step_bf16(NULL, grads_bf16, COUNT, 1, 1.0f, &adagrad, f32.master, f32.m, f32.stored, &o));
     REFUSED(TERSOR_E_SIZE_OVERFLOW, "grads", f32,
             tersor_adagrad_step_f16(NULL, grads_f16, SIZE_MAX, 1, 1.0f, NULL, f32.master, f32.m, f32.stored, &o));
@@ -146,9 +156,12 @@ static void test_scaler(void) {
     scaler.scale = 128;
     OK(tersor_loss_scaler_update(1, &scaler));
     CHECK(scaler.scale == 128);
+    scaler.reserved = 1;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "scaler.reserved", scaler, tersor_loss_scaler_update(0, &scaler));
+    scaler.reserved = 0;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "overflow is 2", scaler, tersor_loss_scaler_update(2, &scaler));
     scaler.scale = NAN;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "scale", scaler, tersor_loss_scaler_update(0, &scaler));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "scaler.scale is NaN", scaler, tersor_loss_scaler_update(0, &scaler));
     REFUSED(TERSOR_E_NULL, "scaler", scaler, tersor_loss_scaler_update(0, NULL));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "rule is 9", scaler, tersor_loss_scaler_init(9, &scaler, sizeof scaler));
     REFUSED(TERSOR_E_STRUCT_SIZE, "", scaler, tersor_loss_scaler_init(TERSOR_SCALE_TORCH, &scaler, 8));
@@ -239,13 +252,21 @@ static void test_tensors(void) {
     /* Refusals: nothing changes, the scaler included. */
     before = net;
     gradients[1].count = 4;
-    REFUSED(TERSOR_E_LENGTH, "", net,
+    REFUSED(TERSOR_E_LENGTH, "gradients[1]: count: the length is 4, but 5", net,
             tersor_adam_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
     gradients[1].count = COUNT;
     gradients[1].dtype = 3;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "gradients[1]", scaler,
             tersor_adamw_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
     gradients[1].dtype = TERSOR_F32;
+    gradients[1].reserved = 9;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "gradients[1]: reserved is 9", net,
+            tersor_adamw_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
+    gradients[1].reserved = 0;
+    net.parameters[0].reserved = 9;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "parameters[0]: reserved is 9", net,
+            tersor_adamw_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
+    net.parameters[0].reserved = 0;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "max_norm", net,
             tersor_sgd_step_tensors(NULL, gradients, 2, NAN, NULL, &scaler, net.parameters, &o, NULL));
     net.parameters[1].state1 = NULL;
@@ -254,7 +275,7 @@ static void test_tensors(void) {
     REFUSED(TERSOR_E_NULL, "gradients", net,
             tersor_adagrad_step_tensors(NULL, NULL, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
     scaler.growth_factor = 0.5;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "growth_factor", net,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "scaler.growth_factor is 0.5", net,
             tersor_sgd_step_tensors(NULL, gradients, 2, 0.0, NULL, &scaler, net.parameters, &o, NULL));
 }
 

@@ -25,7 +25,7 @@
  *   which follows every mask, is the size of the buffer and at least that.
  * - 16-bit floats are passed as their bits: tersor_f16 (IEEE binary16) and tersor_bf16 (the upper half of a binary32).
  * - Options begin with struct_size. Fill them with tersor_x_init(&x, sizeof x), then change fields. Fields are only
- *   appended, and programs that were compiled with an older header keep working.
+ *   appended, and programs that were compiled with an older header keep working. A field called reserved is 0.
  * - Threads. No thread is started unless a context asks for it. A const tersor_context may be used by any number of
  *   threads at the same time, and any function may be called on any thread.
  * - Reproducibility. Integer results, masks, 16-bit conversions and optimizer updates are the same bits on every
