@@ -547,7 +547,7 @@ typedef struct tersor_prune_options {
      */
     tersor_amount amount;
     /**
-     * For `tersor_prune_magnitude` and `tersor_prune_tensors`. Default `TERSOR_NORM_L1`.
+     * For `tersor_prune_magnitude` and `tersor_prune_magnitude_tensors`. Default `TERSOR_NORM_L1`.
      */
     tersor_norm norm;
     /**
@@ -600,6 +600,14 @@ typedef struct tersor_prune_tensor {
      * From row to row, in elements; at least `cols`.
      */
     size_t stride;
+    /**
+     * For `tersor_prune_gradient_tensors`: `rows` x `cols`. Ignored by the others.
+     */
+    const float *gradients;
+    /**
+     * From row to row of the gradients, in elements; at least `cols`. Ignored where they are.
+     */
+    size_t gradients_stride;
     /**
      * A mask to stay inside, or NULL for none. Either all tensors have one or none has.
      */
@@ -843,10 +851,62 @@ tersor_status tersor_prune_random(const tersor_context *context,
  * Since 0.1.
  */
 TERSOR_API
-tersor_status tersor_prune_tensors(const tersor_context *context,
-                                   const struct tersor_prune_tensor *tensors,
-                                   size_t tensor_count,
-                                   const struct tersor_prune_options *options);
+tersor_status tersor_prune_magnitude_tensors(const tersor_context *context,
+                                             const struct tersor_prune_tensor *tensors,
+                                             size_t tensor_count,
+                                             const struct tersor_prune_options *options);
+
+/**
+ * As `tersor_prune_gradient`, over several tensors: see `tersor_prune_magnitude_tensors`.
+ *
+ * @param tensors       `tensor_count` tensors with their gradients; their masks are written
+ * @param tensor_count  how many tensors there are, at least 1
+ * @param options       NULL means the defaults
+ * @return as `tersor_prune_magnitude`; then no mask was written
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_prune_gradient_tensors(const tersor_context *context,
+                                            const struct tersor_prune_tensor *tensors,
+                                            size_t tensor_count,
+                                            const struct tersor_prune_options *options);
+
+/**
+ * As `tersor_prune_distribution`, over several tensors: see `tersor_prune_magnitude_tensors`. Mean and standard deviation
+ * are those of the tensor that a weight is in.
+ *
+ * @param tensors       `tensor_count` tensors; their masks are written
+ * @param tensor_count  how many tensors there are, at least 1
+ * @param options       NULL means the defaults
+ * @return as `tersor_prune_magnitude`; then no mask was written
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_prune_distribution_tensors(const tersor_context *context,
+                                                const struct tersor_prune_tensor *tensors,
+                                                size_t tensor_count,
+                                                const struct tersor_prune_options *options);
+
+/**
+ * As `tersor_prune_random`, over several tensors: see `tersor_prune_magnitude_tensors`. Scores depend on the seed, the
+ * place of the tensor among `tensors` and the index.
+ *
+ * @param tensors       `tensor_count` tensors; their masks are written
+ * @param tensor_count  how many tensors there are, at least 1
+ * @param seed          any number
+ * @param options       NULL means the defaults
+ * @return as `tersor_prune_magnitude`; then no mask was written
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_prune_random_tensors(const tersor_context *context,
+                                          const struct tersor_prune_tensor *tensors,
+                                          size_t tensor_count,
+                                          uint64_t seed,
+                                          const struct tersor_prune_options *options);
 
 /* ============================================================================================================
  * Pruning schedules: how sparse a network should be at which training step, and at which steps its masks are made anew.

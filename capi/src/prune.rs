@@ -6,7 +6,7 @@ use crate::context::tersor_context;
 use crate::ffi::{Caller, Options, Plain};
 use crate::mask::{count_of, owned};
 use crate::panic::export;
-use crate::status::{Failure, tersor_status};
+use crate::status::{Failure, Names, Rename, tersor_status};
 use tersor::Mask;
 use tersor::prune::{
     Amount, Criterion, Distribution, Gradient, Magnitude, Pattern, Pooling, Pruner, Random, Scope,
@@ -77,7 +77,7 @@ pub struct tersor_prune_options {
     pub scope: tersor_scope,
     /// Default `TERSOR_AMOUNT_SPARSITY`.
     pub amount: tersor_amount,
-    /// For `tersor_prune_magnitude` and `tersor_prune_tensors`. Default `TERSOR_NORM_L1`.
+    /// For `tersor_prune_magnitude` and `tersor_prune_magnitude_tensors`. Default `TERSOR_NORM_L1`.
     pub norm: tersor_norm,
     /// For `TERSOR_PATTERN_N_OF_M`: 1 <= n <= m. Default 2.
     pub n: u32,
@@ -187,6 +187,8 @@ pub unsafe extern "C" fn tersor_prune_magnitude_nm(
     mask_bytes: usize,
 ) -> tersor_status {
     export(|caller| {
+        // Here, where the two are arguments, and not yet fields of options.
+        Pattern::n_of_m(n as usize, m as usize)?;
         let defaults = tersor_prune_options::defaults();
         let options = tersor_prune_options { pattern: TERSOR_PATTERN_N_OF_M, n, m, ..defaults };
         let matrix = Matrix { weights, rows, cols, stride };
@@ -292,6 +294,10 @@ pub struct tersor_prune_tensor {
     pub cols: usize,
     /// From row to row, in elements; at least `cols`.
     pub stride: usize,
+    /// For `tersor_prune_gradient_tensors`: `rows` x `cols`. Ignored by the others.
+    pub gradients: *const f32,
+    /// From row to row of the gradients, in elements; at least `cols`. Ignored where they are.
+    pub gradients_stride: usize,
     /// A mask to stay inside, or NULL for none. Either all tensors have one or none has.
     pub within: *const u8,
     /// The size of `within`.
@@ -309,45 +315,138 @@ unsafe impl Plain for tersor_prune_tensor {
 
 /// By magnitude, over several tensors: with `TERSOR_SCOPE_ALL` (the default) all their weights compete with each other.
 ///
-/// @param tensors  `tensor_count` tensors; their masks are written
+/// @param tensors       `tensor_count` tensors; their masks are written
+/// @param tensor_count  how many tensors there are, at least 1
+/// @param options       NULL means the defaults
 /// @return as `tersor_prune_magnitude`; then no mask was written
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tersor_prune_tensors(
+pub unsafe extern "C" fn tersor_prune_magnitude_tensors(
     context: *const tersor_context,
     tensors: *const tersor_prune_tensor,
     tensor_count: usize,
     options: *const tersor_prune_options,
 ) -> tersor_status {
     export(|caller| {
-        let context = caller.context(context)?;
+        let options = caller.options("options", options)?;
+        let tensors = caller.input("tensors", tensors, tensor_count)?;
+        prune_tensors(caller, context, magnitude(options.norm)?, tensors, &options)
+    })
+}
+
+/// As `tersor_prune_gradient`, over several tensors: see `tersor_prune_magnitude_tensors`.
+///
+/// @param tensors       `tensor_count` tensors with their gradients; their masks are written
+/// @param tensor_count  how many tensors there are, at least 1
+/// @param options       NULL means the defaults
+/// @return as `tersor_prune_magnitude`; then no mask was written
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_prune_gradient_tensors(
+    context: *const tersor_context,
+    tensors: *const tersor_prune_tensor,
+    tensor_count: usize,
+    options: *const tersor_prune_options,
+) -> tersor_status {
+    export(|caller| {
         let options = caller.options("options", options)?;
         let tensors: &[tersor_prune_tensor] = caller.input("tensors", tensors, tensor_count)?;
-        let (mut weights, mut within, mut masks) = (Vec::new(), Vec::new(), Vec::new());
-        for tensor in tensors {
-            let &tersor_prune_tensor { rows, cols, .. } = tensor;
-            let count = count_of("tensors[].weights", rows, cols)?;
-            let view =
-                caller.matrix::<f32>("tensors[].weights", tensor.weights, rows, cols, tensor.stride)?;
-            weights.push(view.into_dyn());
-            let bits = caller.optional_mask("tensors[].within", tensor.within, tensor.within_bytes, count)?;
-            within.extend(bits.map(|bits| owned(bits, rows, cols)).transpose()?);
-            masks.push(caller.mask_out("tensors[].mask", tensor.mask, tensor.mask_bytes, count)?);
-        }
-        let pruner = configured(magnitude(options.norm)?, &options)?;
-        let found = context.scope(|| {
-            if within.is_empty() {
-                pruner.masks(&weights)
-            } else {
-                pruner.within_each(&within).masks(&weights)
-            }
-        })?;
-        for (mask, found) in masks.into_iter().zip(&found) {
-            mask.copy_from_slice(found.as_bytes());
-        }
-        Ok(())
+        let gradients = tensors.iter().enumerate().map(|(index, tensor)| {
+            let &tersor_prune_tensor { gradients, rows, cols, gradients_stride, .. } = tensor;
+            let view = caller.matrix::<f32>("gradients", gradients, rows, cols, gradients_stride);
+            view.map_err(|failure| failure.at("tensors", index))
+        });
+        let criterion = Gradient::of_each(gradients.collect::<Result<Vec<_>, _>>()?);
+        prune_tensors(caller, context, criterion, tensors, &options)
     })
+}
+
+/// As `tersor_prune_distribution`, over several tensors: see `tersor_prune_magnitude_tensors`. Mean and standard deviation
+/// are those of the tensor that a weight is in.
+///
+/// @param tensors       `tensor_count` tensors; their masks are written
+/// @param tensor_count  how many tensors there are, at least 1
+/// @param options       NULL means the defaults
+/// @return as `tersor_prune_magnitude`; then no mask was written
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_prune_distribution_tensors(
+    context: *const tersor_context,
+    tensors: *const tersor_prune_tensor,
+    tensor_count: usize,
+    options: *const tersor_prune_options,
+) -> tersor_status {
+    export(|caller| {
+        let options = caller.options("options", options)?;
+        let tensors = caller.input("tensors", tensors, tensor_count)?;
+        prune_tensors(caller, context, Distribution::new(), tensors, &options)
+    })
+}
+
+/// As `tersor_prune_random`, over several tensors: see `tersor_prune_magnitude_tensors`. Scores depend on the seed, the
+/// place of the tensor among `tensors` and the index.
+///
+/// @param tensors       `tensor_count` tensors; their masks are written
+/// @param tensor_count  how many tensors there are, at least 1
+/// @param seed          any number
+/// @param options       NULL means the defaults
+/// @return as `tersor_prune_magnitude`; then no mask was written
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_prune_random_tensors(
+    context: *const tersor_context,
+    tensors: *const tersor_prune_tensor,
+    tensor_count: usize,
+    seed: u64,
+    options: *const tersor_prune_options,
+) -> tersor_status {
+    export(|caller| {
+        let options = caller.options("options", options)?;
+        let tensors = caller.input("tensors", tensors, tensor_count)?;
+        prune_tensors(caller, context, Random::seeded(seed), tensors, &options)
+    })
+}
+
+fn prune_tensors<C: Criterion>(
+    caller: Caller,
+    context: *const tersor_context,
+    criterion: C,
+    tensors: &[tersor_prune_tensor],
+    options: &tersor_prune_options,
+) -> Result<(), Failure> {
+    let context = caller.context(context)?;
+    let all_within = tensors.first().is_some_and(|first| !first.within.is_null());
+    let (mut weights, mut within, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, tensor) in tensors.iter().enumerate() {
+        let mut take = || -> Result<(), Failure> {
+            let &tersor_prune_tensor { rows, cols, .. } = tensor;
+            let count = count_of("weights", rows, cols)?;
+            weights
+                .push(caller.matrix::<f32>("weights", tensor.weights, rows, cols, tensor.stride)?.into_dyn());
+            let bits = caller.optional_mask("within", tensor.within, tensor.within_bytes, count)?;
+            if bits.is_some() != all_within {
+                let found = if bits.is_some() { "a mask" } else { "NULL" };
+                return Err(Failure::out_of_range("within", found, "as in the first tensor"));
+            }
+            within.extend(bits.map(|bits| owned(bits, rows, cols)).transpose()?);
+            masks.push(caller.mask_out("mask", tensor.mask, tensor.mask_bytes, count)?);
+            Ok(())
+        };
+        take().map_err(|failure| failure.at("tensors", index))?;
+    }
+    let pruner = configured(criterion, options)?;
+    let found = context.scope(|| {
+        if within.is_empty() { pruner.masks(&weights) } else { pruner.within_each(&within).masks(&weights) }
+    });
+    let found = found.renamed(OPTIONS)?;
+    for (mask, found) in masks.into_iter().zip(&found) {
+        mask.copy_from_slice(found.as_bytes());
+    }
+    Ok(())
 }
 
 struct Matrix {
@@ -376,7 +475,8 @@ fn prune<C: Criterion>(
     let found = context.scope(|| match &within {
         Some(within) => pruner.within(within).mask(weights),
         None => pruner.mask(weights),
-    })?;
+    });
+    let found = found.renamed(OPTIONS)?;
     mask.copy_from_slice(found.as_bytes());
     Ok(())
 }
@@ -389,14 +489,26 @@ fn magnitude(norm: tersor_norm) -> Result<Magnitude, Failure> {
     }
 }
 
+/// What Rust has in patterns and amounts, C has in a struct.
+const OPTIONS: Names = &[
+    ("n", "options.n"),
+    ("m", "options.m"),
+    ("rows", "options.block_rows"),
+    ("cols", "options.block_cols"),
+    ("sparsity", "options.sparsity"),
+    ("threshold", "options.threshold"),
+    ("survivors", "options.count"),
+    ("condemned", "options.count"),
+];
+
 fn configured<'a, C: Criterion>(
     criterion: C,
     options: &tersor_prune_options,
 ) -> Result<Pruner<'a, C>, Failure> {
     let pattern = match options.pattern {
         TERSOR_PATTERN_SINGLE => Pattern::single(),
-        TERSOR_PATTERN_N_OF_M => Pattern::n_of_m(options.n as usize, options.m as usize)?,
-        TERSOR_PATTERN_BLOCK => Pattern::block(options.block_rows, options.block_cols)?,
+        TERSOR_PATTERN_N_OF_M => Pattern::n_of_m(options.n as usize, options.m as usize).renamed(OPTIONS)?,
+        TERSOR_PATTERN_BLOCK => Pattern::block(options.block_rows, options.block_cols).renamed(OPTIONS)?,
         TERSOR_PATTERN_ROWS => Pattern::rows(),
         TERSOR_PATTERN_COLUMNS => Pattern::columns(),
         other => {

@@ -139,10 +139,45 @@ void test_pruning(void) {
     OK(tersor_prune_options_init(&options, sizeof options));
     options.amount = TERSOR_AMOUNT_SURVIVORS;
     options.count = 3;
-    OK(tersor_prune_tensors(NULL, tensors, 2, &options));
+    OK(tersor_prune_magnitude_tensors(NULL, tensors, 2, &options));
     CHECK(masks[0] == 0x0A && masks[1] == 0x04);
 
+    /* By the other criteria the same as alone where each tensor competes with itself only. */
+    options.amount = TERSOR_AMOUNT_SPARSITY;
+    options.scope = TERSOR_SCOPE_TENSOR;
+    for (size_t i = 0; i < 2; i++) {
+        tensors[i].gradients = &gradients[4 * i];
+        tensors[i].gradients_stride = 4;
+    }
+    OK(tersor_prune_gradient_tensors(NULL, tensors, 2, &options));
+    for (size_t i = 0; i < 2; i++) {
+        OK(tersor_prune_gradient(NULL, weights[i], 1, 4, 4, &gradients[4 * i], 4, NULL, 0, NULL, again, 1));
+        CHECK(masks[i] == again[0]);
+    }
+    OK(tersor_prune_distribution_tensors(NULL, tensors, 2, &options));
+    for (size_t i = 0; i < 2; i++) {
+        OK(tersor_prune_distribution(NULL, weights[i], 1, 4, 4, NULL, 0, NULL, again, 1));
+        CHECK(masks[i] == again[0]);
+    }
+    OK(tersor_prune_random_tensors(NULL, tensors, 2, 42, &options));
+    OK(tersor_prune_random(NULL, weights[0], 1, 4, 4, 42, NULL, 0, NULL, again, 1));
+    CHECK(masks[0] == again[0]);
+    /* All together: scores 10 0 0 4 | 20 0 3 0. */
+    options.scope = TERSOR_SCOPE_ALL;
+    options.amount = TERSOR_AMOUNT_SURVIVORS;
+    OK(tersor_prune_gradient_tensors(NULL, tensors, 2, &options));
+    CHECK(masks[0] == 0x09 && masks[1] == 0x01);
+
     /* Refusals. */
+    REFUSED(TERSOR_E_NULL, "tensors", masks, tersor_prune_distribution_tensors(NULL, NULL, 2, NULL));
+    REFUSED(TERSOR_E_EMPTY, "", masks, tersor_prune_random_tensors(NULL, NULL, 0, 1, NULL));
+    tensors[1].gradients = NULL;
+    REFUSED(TERSOR_E_NULL, "tensors[1]: gradients", masks, tersor_prune_gradient_tensors(NULL, tensors, 2, NULL));
+    tensors[1].within = &within;
+    tensors[1].within_bytes = 1;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "tensors[1]: within is a mask", masks,
+            tersor_prune_magnitude_tensors(NULL, tensors, 2, NULL));
+    tensors[1].within = NULL;
     const float bad[2] = {1.0f, NAN};
     REFUSED(TERSOR_E_NOT_FINITE, "element 1", mask, tersor_prune_magnitude(NULL, bad, 1, 2, 2, NULL, 0, NULL, mask, 1));
     REFUSED(TERSOR_E_NOT_FINITE, "NaN", mask, tersor_prune_magnitude_nm(NULL, bad, 1, 2, 2, 1, 2, mask, 1));
@@ -159,21 +194,21 @@ void test_pruning(void) {
     REFUSED(TERSOR_E_OUT_OF_RANGE, "stride", mask, tersor_prune_magnitude(NULL, w, 2, 4, 3, NULL, 0, NULL, mask, 1));
     REFUSED(TERSOR_E_SIZE_OVERFLOW, "weights", mask,
             tersor_prune_magnitude(NULL, w, SIZE_MAX, 2, 2, NULL, 0, NULL, mask, 1));
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "", mask, tersor_prune_magnitude_nm(NULL, w, 2, 4, 4, 3, 2, mask, 1));
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "", mask, tersor_prune_magnitude_nm(NULL, w, 2, 4, 4, 1, 33, mask, 1));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "n is 3", mask, tersor_prune_magnitude_nm(NULL, w, 2, 4, 4, 3, 2, mask, 1));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "m is 33", mask, tersor_prune_magnitude_nm(NULL, w, 2, 4, 4, 1, 33, mask, 1));
     options.sparsity = 1.5;
     options.amount = TERSOR_AMOUNT_SPARSITY;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "1.5", mask, tersor_prune_magnitude(NULL, w, 2, 4, 4, NULL, 0, &options, mask, 1));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.sparsity (in weights) is 1.5", mask, tersor_prune_magnitude(NULL, w, 2, 4, 4, NULL, 0, &options, mask, 1));
     options.amount = 77;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.amount is 77", masks, tersor_prune_tensors(NULL, tensors, 2, &options));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.amount is 77", masks, tersor_prune_magnitude_tensors(NULL, tensors, 2, &options));
     OK(tersor_prune_options_init(&options, sizeof options));
     options.pattern = 77;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "options.pattern is 77", mask,
             tersor_prune_magnitude(NULL, w, 2, 4, 4, NULL, 0, &options, mask, 1));
     tensors[1].mask_bytes = 0;
-    REFUSED(TERSOR_E_LENGTH, "mask", masks, tersor_prune_tensors(NULL, tensors, 2, NULL));
-    REFUSED(TERSOR_E_EMPTY, "", masks, tersor_prune_tensors(NULL, NULL, 0, NULL));
-    REFUSED(TERSOR_E_NULL, "tensors", masks, tersor_prune_tensors(NULL, NULL, 2, NULL));
+    REFUSED(TERSOR_E_LENGTH, "tensors[1]: mask", masks, tersor_prune_magnitude_tensors(NULL, tensors, 2, NULL));
+    REFUSED(TERSOR_E_EMPTY, "", masks, tersor_prune_magnitude_tensors(NULL, NULL, 0, NULL));
+    REFUSED(TERSOR_E_NULL, "tensors", masks, tersor_prune_magnitude_tensors(NULL, NULL, 2, NULL));
 
     /* Schedules. */
     tersor_schedule_options schedule;
@@ -191,8 +226,12 @@ void test_pruning(void) {
     CHECK(fabs(sparsity - 0.9 * (1 - 0.125)) < 1e-12 && update == 0);
     OK(tersor_schedule_sparsity(500, &schedule, &sparsity, NULL));
     CHECK(sparsity == 0.9);
+    schedule.reserved = 3;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.reserved is 3", sparsity,
+            tersor_schedule_sparsity(0, &schedule, &sparsity, NULL));
+    schedule.reserved = 0;
     schedule.end = 99;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "end is 99", sparsity, tersor_schedule_sparsity(0, &schedule, &sparsity, NULL));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.end is 99", sparsity, tersor_schedule_sparsity(0, &schedule, &sparsity, NULL));
     schedule.curve = 9;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "curve", sparsity, tersor_schedule_sparsity(0, &schedule, &sparsity, NULL));
     REFUSED(TERSOR_E_NULL, "out_sparsity", update, tersor_schedule_sparsity(0, NULL, NULL, &update));
