@@ -364,7 +364,9 @@ fn strided<T>(
             format!("at least {cols}, the number of columns"),
         ));
     }
-    let extent = rows.checked_mul(stride).ok_or_else(overflow)?;
+    // Also where there is no element: a number of rows or columns, or a stride, that no matrix could have is refused, before
+    // something counts up to it.
+    let extent = rows.max(1).checked_mul(stride.max(1)).ok_or_else(overflow)?;
     addressable::<T>(argument, &[rows, stride], extent)?;
     if rows == 0 || cols == 0 { Ok(NonNull::dangling()) } else { checked(argument, pointer) }
 }

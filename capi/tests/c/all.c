@@ -13,7 +13,7 @@ typedef struct {
 } header;
 
 void *guarded(size_t bytes) {
-    header *block = malloc(sizeof(header) + bytes + 2 * GUARD + 64);
+    header *block = (header *)malloc(sizeof(header) + bytes + 2 * GUARD + 64);
     if (block == NULL) exit(2);
     block->bytes = bytes;
     unsigned char *start = (unsigned char *)(block + 1);
@@ -196,6 +196,7 @@ int main(void) {
     test_training();
     test_linear();
     test_threads();
+    test_hostile();
     puts("ok");
     return 0;
 }

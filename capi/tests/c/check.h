@@ -66,5 +66,6 @@ void test_casts(void);
 void test_training(void);
 void test_linear(void);
 void test_threads(void);
+void test_hostile(void);
 
 #endif
