@@ -1,5 +1,5 @@
 // tersor for C++17: a thin layer over tersor.h. Contexts that destroy themselves, views that carry their sizes, options
-// that start at their defaults. No exceptions, no allocation, nothing that the C functions do not do.
+// that start at their defaults. Nothing throws or allocates but the messages, which are std::string.
 //
 // Every function returns tersor::status: it is false in an `if` when the call failed, and knows its name and message.
 #ifndef TERSOR_HPP
@@ -15,18 +15,6 @@
 
 namespace tersor {
 
-/// The outcome of a call. `if (auto s = ...; !s) std::fputs(s.name(), stderr);`
-class [[nodiscard]] status {
-public:
-    constexpr status(tersor_status code) noexcept : code_(code) {}
-    constexpr explicit operator bool() const noexcept { return code_ == TERSOR_OK; }
-    constexpr tersor_status code() const noexcept { return code_; }
-    const char *name() const noexcept { return tersor_status_name(code_); }
-
-private:
-    tersor_status code_;
-};
-
 /// The calling thread's last message.
 inline std::string last_error() {
     std::string message(tersor_last_error(nullptr, 0), '\0');
@@ -34,6 +22,30 @@ inline std::string last_error() {
     tersor_last_error(message.data(), message.size() + 1);
     return message;
 }
+
+/// The outcome of a call. `if (auto s = ...; !s) std::fputs(s.name(), stderr);`
+class [[nodiscard]] status {
+public:
+    constexpr status(tersor_status code) noexcept : code_(code) {}
+    /// Refused by this header, before C was asked: a size that is another than it must be.
+    constexpr status(tersor_status code, const char *argument, std::size_t found, std::size_t expected) noexcept
+        : code_(code), argument_(argument), found_(found), expected_(expected) {}
+    constexpr explicit operator bool() const noexcept { return code_ == TERSOR_OK; }
+    constexpr tersor_status code() const noexcept { return code_; }
+    const char *name() const noexcept { return tersor_status_name(code_); }
+    /// The argument, its value and the limit; empty on success. Ask on the thread that made the call, before its next one.
+    std::string message() const {
+        if (code_ == TERSOR_OK) return {};
+        if (argument_ == nullptr) return last_error();
+        return std::string(argument_) + " is " + std::to_string(found_) + ", but must be " + std::to_string(expected_);
+    }
+
+private:
+    tersor_status code_;
+    const char *argument_ = nullptr;
+    std::size_t found_ = 0;
+    std::size_t expected_ = 0;
+};
 
 /// Elements that somebody else owns.
 template <typename T>
@@ -136,8 +148,9 @@ inline status prune_magnitude(const context &context, matrix<const float> weight
 /// tersor_quantize_i8_per_channel, symmetric: a scale for each row.
 inline status quantize_per_row(const context &context, matrix<const float> src, matrix<std::int8_t> dst,
                                span<float> scales) noexcept {
-    if (dst.rows != src.rows || dst.cols != src.cols) return TERSOR_E_SHAPE;
-    if (scales.size() != src.rows) return TERSOR_E_LENGTH;
+    if (dst.rows != src.rows) return {TERSOR_E_SHAPE, "dst.rows", dst.rows, src.rows};
+    if (dst.cols != src.cols) return {TERSOR_E_SHAPE, "dst.cols", dst.cols, src.cols};
+    if (scales.size() != src.rows) return {TERSOR_E_LENGTH, "scales.size()", scales.size(), src.rows};
     return tersor_quantize_i8_per_channel(context.get(), src.data, src.rows, src.cols, src.stride, nullptr, dst.data,
                                           dst.stride, scales.data(), nullptr);
 }
@@ -161,7 +174,9 @@ public:
                    matrix<float> y) const noexcept {
         std::size_t n = 0, k = 0;
         if (status checked = shape(n, k); !checked) return checked;
-        if (x.cols != k || y.cols != n || x.rows != y.rows) return TERSOR_E_SHAPE;
+        if (x.cols != k) return {TERSOR_E_SHAPE, "x.cols", x.cols, k};
+        if (y.cols != n) return {TERSOR_E_SHAPE, "y.cols", y.cols, n};
+        if (y.rows != x.rows) return {TERSOR_E_SHAPE, "y.rows", y.rows, x.rows};
         return tersor_linear_forward_f32(context.get(), x.data, x.rows, x.stride, packed_.data(), packed_.size(),
                                          scratch.data(), scratch.size(), y.data, y.stride);
     }
@@ -180,7 +195,8 @@ inline status adamw_step(const context &context, span<const tersor_gradient> gra
                          const tersor_adam_options &options, tersor_loss_scaler *scaler,
                          span<tersor_parameter> parameters, tersor_overflow &overflow,
                          tersor_step_report *report = nullptr) noexcept {
-    if (gradients.size() != parameters.size()) return TERSOR_E_LENGTH;
+    if (gradients.size() != parameters.size())
+        return {TERSOR_E_LENGTH, "gradients.size()", gradients.size(), parameters.size()};
     return tersor_adamw_step_tensors(context.get(), gradients.data(), gradients.size(), max_norm, &options, scaler,
                                      parameters.data(), &overflow, report);
 }

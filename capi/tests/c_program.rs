@@ -73,9 +73,32 @@ fn the_c_program_runs_with_the_dynamic_library() {
     builds_and_says(Language::C, "c99", &c_sources(), Link::Dynamic, "ok\n");
 }
 
+/// Its sources are C++ too, so C++ uses all of the C API as well.
+#[test]
+fn the_c_program_is_a_cpp_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let sources: Vec<PathBuf> = c_sources()
+        .iter()
+        .map(|source| {
+            // Named so that the compiler takes them for C++, and what comes after them, libraries, for what it is.
+            let copy = directory.path().join(source.with_extension("cpp").file_name().unwrap());
+            std::fs::copy(source, &copy).unwrap();
+            copy
+        })
+        .collect();
+    let folder = root().join("capi/tests/c");
+    let flags = ["-I", folder.to_str().unwrap()];
+    let Some(program) = build(Language::Cpp, "c++17", &sources, Link::Static, directory.path(), &flags)
+    else {
+        return;
+    };
+    assert_eq!(String::from_utf8(run(&mut runner(&program)).stdout).unwrap(), "ok\n");
+}
+
 #[test]
 fn the_cpp_program_runs_with_both_libraries() {
-    let sources = [root().join("capi/tests/cpp/all.cpp")];
+    // Two sources that include the header: what it defines must be inline.
+    let sources = ["all.cpp", "other.cpp"].map(|name| root().join("capi/tests/cpp").join(name));
     builds_and_says(Language::Cpp, "c++17", &sources, Link::Static, "ok\n");
     builds_and_says(Language::Cpp, "c++17", &sources, Link::Dynamic, "ok\n");
 }

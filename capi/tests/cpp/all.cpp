@@ -24,6 +24,9 @@ static void serial_host(void *user, std::size_t count, tersor_task task, const v
     ++*static_cast<int *>(user);
 }
 
+// In other.cpp.
+tersor::status not_a_number_of_rows(const tersor::layer &layer, const tersor::context &context);
+
 int main() {
     CHECK(tersor_version() == TERSOR_VERSION_MAJOR * 1000000 + TERSOR_VERSION_MINOR * 1000 + TERSOR_VERSION_PATCH);
 
@@ -40,7 +43,7 @@ int main() {
     options.isa = "altivec";
     const tersor::status refused = tersor::context::create(options, context);
     CHECK(!refused && refused.code() == TERSOR_E_ISA && std::strcmp(refused.name(), "TERSOR_E_ISA") == 0);
-    CHECK(tersor::last_error().find("altivec") != std::string::npos);
+    CHECK(tersor::last_error().find("altivec") != std::string::npos && refused.message() == tersor::last_error());
     CHECK(context.threads() == 2); // as it was
     int loops = 0;
     auto lent = tersor::defaults<tersor_context_options>();
@@ -73,7 +76,8 @@ int main() {
     CHECK(tersor::quantize_per_row(context, w, tersor::matrix<std::int8_t>(codes.data(), 2, 4), scales));
     CHECK(codes[1] == -127 && scales[0] == 5.0f / 127);
     scales.pop_back();
-    CHECK(tersor::quantize_per_row(context, w, {codes.data(), 2, 4}, scales).code() == TERSOR_E_LENGTH);
+    const tersor::status one_scale = tersor::quantize_per_row(context, w, {codes.data(), 2, 4}, scales);
+    CHECK(one_scale.code() == TERSOR_E_LENGTH && one_scale.message() == "scales.size() is 1, but must be 2");
     scales.push_back(3.0f / 127);
 
     std::size_t bytes = 0, n = 0, k = 0, scratch_bytes = 0;
@@ -90,7 +94,11 @@ int main() {
     const tersor::matrix<const float> input(x.data(), 1, 4);
     CHECK(layer.forward(context, input, scratch, {y.data(), 1, 2}));
     CHECK(std::fabs(y[0] - 7.0f) < 0.2f && std::fabs(y[1] - 11.2f) < 0.2f);
-    CHECK(layer.forward(context, {x.data(), 1, 3}, scratch, {y.data(), 1, 2}).code() == TERSOR_E_SHAPE);
+    // What this header itself refuses has a message of its own, not that of the last C call.
+    const tersor::status short_x = layer.forward(context, {x.data(), 1, 3}, scratch, {y.data(), 1, 2});
+    CHECK(short_x.code() == TERSOR_E_SHAPE && short_x.message() == "x.cols is 3, but must be 4");
+    CHECK(not_a_number_of_rows(layer, context).message() == "y.rows is 2, but must be 1");
+    CHECK(tersor::status(TERSOR_OK).message().empty());
     packed[9] ^= 1;
     y = {7, 7};
     CHECK(layer.forward(context, input, scratch, {y.data(), 1, 2}).code() == TERSOR_E_LAYOUT);
