@@ -185,6 +185,14 @@ fn wrong_shapes_are_named_and_leave_everything_as_it_was() {
 }
 
 #[test]
+fn what_is_written_can_be_read_whatever_the_number_of_axes() {
+    for axes in [0, 1, 64, 65, 300] {
+        let mask = Mask::ones(&vec![1; axes]).unwrap();
+        assert_eq!(Mask::from_bytes(&mask.to_bytes()).unwrap(), mask, "{axes} axes");
+    }
+}
+
+#[test]
 fn damaged_bytes_say_what_is_wrong() {
     let bytes = Mask::from_fn(&[3, 5], |i| i % 2 == 0).unwrap().to_bytes();
     let message = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -195,6 +203,7 @@ fn damaged_bytes_say_what_is_wrong() {
     assert!(message(&|b| b[0] = b'X').contains("not a mask"));
     assert!(message(&|b| b[8] = 9).contains("version is 9"));
     assert!(message(&|b| b[12] = 200).contains("200 axes"));
+    assert!(message(&|b| b[12..16].fill(0xff)).contains("4294967295 axes"));
     assert!(message(&|b| b.truncate(20)).contains("4 bytes are left"));
     assert!(message(&|b| b.push(0)).contains("3 bytes follow"));
     assert!(message(&|b| b[24 + 7] = 0xff).contains("overflows"));

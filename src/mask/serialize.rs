@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"TERSMASK";
 const VERSION: u32 = 1;
-const MAX_AXES: usize = 64;
 
 impl Mask {
     /// The mask as bytes that [`Mask::from_bytes`] reads, on any machine.
@@ -49,10 +48,13 @@ impl Mask {
             return Err(refuse(format!("the version is {version}, but only {VERSION} is known")));
         }
         let axes = u32::from_le_bytes(take(&mut rest)?) as usize;
-        if axes > MAX_AXES {
-            return Err(refuse(format!("there are {axes} axes, but at most {MAX_AXES} are possible")));
-        }
         let count = u64::from_le_bytes(take(&mut rest)?);
+        if axes > rest.len() / 8 {
+            return Err(refuse(format!(
+                "there are {axes} axes, but {} bytes are left for 8 bytes each",
+                rest.len()
+            )));
+        }
         let mut shape = Vec::with_capacity(axes);
         for _ in 0..axes {
             let size = u64::from_le_bytes(take(&mut rest)?);
