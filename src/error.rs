@@ -63,7 +63,7 @@ pub enum Error {
         limit: String,
     },
 
-    /// Sizes whose product does not fit.
+    /// Sizes whose product does not fit, in a number or in the memory that there is.
     #[error("{argument}: {sizes:?} overflows the size of memory")]
     SizeOverflow {
         /// The argument, as the signature names it.
@@ -145,11 +145,14 @@ impl Error {
 
 /// The product of `sizes`, or [`Error::SizeOverflow`] naming `argument`.
 ///
-/// The limit is `isize::MAX`, the largest allocation that Rust (and any C library) can make.
+/// The limit is `isize::MAX`, the largest allocation that Rust (and any C library) can make. As in ndarray, the sizes that
+/// are not 0 must keep it by themselves: else it would depend on their order whether a 0 comes in time.
 pub(crate) fn checked_product(argument: &'static str, sizes: &[usize]) -> Result<usize> {
-    sizes
+    let product = sizes
         .iter()
+        .filter(|&&size| size > 0)
         .try_fold(1_usize, |product, &size| product.checked_mul(size))
         .filter(|&product| product <= isize::MAX as usize)
-        .ok_or_else(|| Error::SizeOverflow { argument: argument.into(), sizes: sizes.to_vec() })
+        .ok_or_else(|| Error::SizeOverflow { argument: argument.into(), sizes: sizes.to_vec() })?;
+    Ok(if sizes.contains(&0) { 0 } else { product })
 }

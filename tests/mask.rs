@@ -184,6 +184,24 @@ fn wrong_shapes_are_named_and_leave_everything_as_it_was() {
     assert!(matches!(BitSlice::new(&[0], 8).unwrap().apply(&mut [0.0_f32; 7]), Err(Error::Length { .. })));
 }
 
+/// Shapes whose weights can be counted, but whose bits no memory holds; and shapes that hide an overflow behind a 0.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn sizes_that_do_not_fit_are_refused_before_memory_is_asked_for() {
+    for shape in [&[isize::MAX as usize][..], &[1 << 31, 1 << 31], &[usize::MAX, 2, 0], &[0, usize::MAX, 2]] {
+        for result in [Mask::ones(shape), Mask::zeros(shape), Mask::from_fn(shape, |_| true)] {
+            match result {
+                Err(Error::SizeOverflow { argument, sizes }) => {
+                    assert_eq!((&*argument, &sizes[..]), ("shape", shape));
+                }
+                other => panic!("{shape:?}: {other:?}"),
+            }
+        }
+    }
+    let error = Mask::from_bits(&[isize::MAX as usize], &[0]).unwrap_err();
+    assert!(matches!(error, Error::Length { found: 1, .. }), "{error}");
+}
+
 #[test]
 fn what_is_written_can_be_read_whatever_the_number_of_axes() {
     for axes in [0, 1, 64, 65, 300] {

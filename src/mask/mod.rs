@@ -46,7 +46,7 @@ impl Mask {
     /// Every weight of `shape` survives.
     ///
     /// # Errors
-    /// [`Error::SizeOverflow`] when the shape's product does not fit.
+    /// [`Error::SizeOverflow`] when the shape's product does not fit, or memory does not hold a bit for each weight.
     pub fn ones(shape: &[usize]) -> Result<Self> {
         Mask::from_words(shape, u64::MAX)
     }
@@ -90,8 +90,7 @@ impl Mask {
     /// # Errors
     /// [`Error::Length`] when `bytes` has another length, and as [`Mask::ones`].
     pub fn from_bits(shape: &[usize], bytes: &[u8]) -> Result<Self> {
-        let mut mask = Mask::zeros(shape)?;
-        let needed = mask.len.div_ceil(8);
+        let needed = checked_product("shape", shape)?.div_ceil(8);
         if bytes.len() != needed {
             return Err(Error::length(
                 "bytes",
@@ -99,6 +98,7 @@ impl Mask {
                 format!("{needed}, a bit for each weight of the shape {shape:?}"),
             ));
         }
+        let mut mask = Mask::zeros(shape)?;
         bytemuck::cast_slice_mut::<u64, u8>(&mut mask.words)[..needed].copy_from_slice(bytes);
         mask.clear_tail();
         Ok(mask)
@@ -227,7 +227,14 @@ impl Mask {
 
     fn from_words(shape: &[usize], word: u64) -> Result<Self> {
         let len = checked_product("shape", shape)?;
-        let mut mask = Mask { shape: shape.to_vec(), len, words: vec![word; len.div_ceil(64)] };
+        let count = len.div_ceil(64);
+        let mut words = Vec::new();
+        // Asked for, not taken: to a caller, an allocation that fails would be an abort.
+        words
+            .try_reserve_exact(count)
+            .map_err(|_| Error::SizeOverflow { argument: "shape".into(), sizes: shape.to_vec() })?;
+        words.resize(count, word);
+        let mut mask = Mask { shape: shape.to_vec(), len, words };
         mask.clear_tail();
         Ok(mask)
     }
