@@ -418,6 +418,16 @@ fn criteria_score_what_they_say() {
     let decision = Pruner::new(Distribution::new()).survivors(2).decide(weights.view()).unwrap();
     assert_eq!(survivors(decision.mask), [0, 4]);
     assert!((f64::from(decision.rankings[0].threshold.unwrap()) - distances[0]).abs() < 1e-6);
+    // Where f32 has no digits, or no range, for the mean, the deviation or the distance.
+    let (tiny, big) = (f32::from_bits(1), f32::MAX);
+    for (weights, expected) in [
+        (array![0.0, 0.0, 0.0, tiny], vec![3]),
+        (array![-big, -big, big, -big], vec![2]),
+        (array![1.0, 1.0_f32.next_up(), 1.0, 1.0_f32.next_up(), 1.0_f32.next_down()], vec![4]),
+    ] {
+        let decision = Pruner::new(Distribution::new()).survivors(1).decide(weights.view()).unwrap();
+        assert_eq!(survivors(decision.mask), expected, "{weights}");
+    }
     let constant = Array1::from_elem(5, 0.1_f32);
     let decision = Pruner::new(Distribution::new()).survivors(2).decide(constant.view()).unwrap();
     assert_eq!((survivors(decision.mask), decision.rankings[0].threshold), (vec![0, 1], Some(0.0)));

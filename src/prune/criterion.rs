@@ -244,8 +244,8 @@ impl<G: Element> Operation for FirstOrder<'_, G> {
 /// |w - mean| / deviation: how many standard deviations the weight is away from the mean of its tensor. What is close to
 /// the mean is condemned.
 ///
-/// Mean and deviation are those of all weights of the tensor, rounded to f32 before they are used. In a constant tensor
-/// every score is 0.
+/// Mean and deviation are those of all weights of the tensor. The score is computed in f64 and rounded once to f32, so
+/// that it is finite whatever the weights are. In a constant tensor every score is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Distribution;
 
@@ -259,13 +259,13 @@ impl Distribution {
 impl Criterion for Distribution {
     #[inline(always)]
     fn scores(&self, chunk: &Chunk<'_>, scores: &mut [f32]) {
-        let (mean, deviation) = (chunk.moments.mean as f32, chunk.moments.deviation as f32);
+        let Moments { mean, deviation } = chunk.moments;
         if deviation == 0.0 {
             scores.fill(0.0);
             return;
         }
         for (score, weight) in scores.iter_mut().zip(chunk.weights) {
-            *score = (weight - mean).abs() / deviation;
+            *score = ((f64::from(*weight) - mean).abs() / deviation) as f32;
         }
     }
 
