@@ -27,7 +27,7 @@ pub(crate) enum Level {
 /// | name | features |
 /// |---|---|
 /// | `scalar` | what every processor of the architecture has; the reference for all others |
-/// | `avx2` | AVX2, FMA, F16C, BMI1, BMI2 |
+/// | `avx2` | AVX2, FMA, F16C, BMI1, BMI2, POPCNT |
 /// | `avx512` | those, and AVX-512 F, BW, CD, DQ, VL, VNNI |
 /// | `neon` | NEON |
 /// | `neon-dotprod` | NEON with SDOT/UDOT |

@@ -127,7 +127,8 @@ impl<'a, C: Criterion> Pruner<'a, C> {
         self.amount(Amount::Threshold(score))
     }
 
-    /// Inside an existing mask: what is dead there stays dead, and is not ranked. A unit is dead when all its weights are.
+    /// Inside an existing mask: what is dead there stays dead, and is not ranked. A unit is dead when all its weights are;
+    /// where only some are, its score is still pooled over all of them, with the values that they have now.
     #[must_use]
     pub fn within<'b>(self, mask: &'b Mask) -> Pruner<'b, C> {
         self.within_each(std::slice::from_ref(mask))
