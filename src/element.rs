@@ -88,6 +88,10 @@ pub(crate) mod private {
         /// Rounds `src` into `dst`.
         #[doc(hidden)]
         fn narrow<T: WidenToken>(token: T, src: &[f32], dst: &mut [Self]);
+
+        /// `src`, rounded. By value, so that it need not leave the registers.
+        #[doc(hidden)]
+        fn narrowed<T: WidenToken, const N: usize>(token: T, src: [f32; N]) -> [Self; N];
     }
 
     /// [`Token`], seen through the sealed trait (which is public in name only).
@@ -123,6 +127,10 @@ impl private::Sealed for f32 {
             *dst = *src;
         }
     }
+    #[inline(always)]
+    fn narrowed<T: private::WidenToken, const N: usize>(_token: T, src: [f32; N]) -> [Self; N] {
+        src
+    }
 }
 
 macro_rules! half_element {
@@ -154,6 +162,12 @@ macro_rules! half_element {
             fn narrow<T: private::WidenToken>(token: T, src: &[f32], dst: &mut [Self]) {
                 let len = src.len().min(dst.len());
                 token.$narrow(&src[..len], &mut dst[..len]);
+            }
+            #[inline(always)]
+            fn narrowed<T: private::WidenToken, const N: usize>(token: T, src: [f32; N]) -> [Self; N] {
+                let mut dst = [$type::ZERO; N];
+                token.$narrow(&src, &mut dst);
+                dst
             }
         }
     };

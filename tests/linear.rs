@@ -48,6 +48,18 @@ fn thin(weights: &Array2<f32>, seed: u64) -> Array2<f32> {
     weights.map(|&w| if random.bits() % 10 < 8 { 0.0 } else { w })
 }
 
+/// Most blocks of 16 outputs and `inputs` inputs are zero.
+fn thin_in_blocks<T: Copy + Default>(weights: &Array2<T>, inputs: usize, seed: u64) -> Array2<T> {
+    let alive = random_codes(weights.nrows().div_ceil(16), weights.ncols().div_ceil(inputs), seed);
+    let mut thin = weights.clone();
+    for ((n, k), w) in thin.indexed_iter_mut() {
+        if alive[[n / 16, k / inputs]] % 4 != 0 {
+            *w = T::default();
+        }
+    }
+    thin
+}
+
 /// `x w^T + bias` in f64, and the sum of magnitudes that the error bound needs.
 fn reference(x: ArrayView2<'_, f32>, w: ArrayView2<'_, f32>, bias: &[f32]) -> (Array2<f64>, Array2<f64>) {
     let (x, w) = (x.mapv(f64::from), w.mapv(f64::from));
@@ -83,7 +95,7 @@ fn forward<X: Element>(layer: &PackedLinear<'_>, x: ArrayView2<'_, X>) -> Array2
 fn float_layers_stay_within_their_bound_on_every_instruction_set() {
     for (rows, outputs, inputs) in SHAPES {
         let (x, w) = (random(rows, inputs, 1), random(outputs, inputs, 2));
-        let thin = thin(&w, 3);
+        let (blocks, thin) = (thin_in_blocks(&w, 1, 3), thin(&w, 3));
         let bias: Vec<f32> = random(1, outputs, 4).iter().copied().collect();
         let (half, brain) = (w.map(|w| f16::from_f32(*w)), w.map(|w| bf16::from_f32(*w)));
         let layers = [
@@ -91,6 +103,7 @@ fn float_layers_stay_within_their_bound_on_every_instruction_set() {
             (PackedLinear::new(half.view()), half.map(|w| w.to_f32())),
             (PackedLinear::new(brain.view()), brain.map(|w| w.to_f32())),
             (PackedLinear::new(Weights::from(thin.view()).sparse()), thin.clone()),
+            (PackedLinear::new(Weights::from(blocks.view()).sparse()), blocks.clone()),
         ];
         for (layer, weights) in layers {
             let layer = layer.unwrap().with_bias(&bias).unwrap();
@@ -164,6 +177,8 @@ fn products_of_codes_are_exact_on_every_instruction_set() {
         let moved_zeros: Vec<i32> = w_zeros.iter().map(|zero| zero + 128).collect();
         let moved = PackedLinear::new(Weights::uint8(moved.view(), &[1.0], &moved_zeros)).unwrap();
         let sparse = PackedLinear::new(Weights::int8(thin.view(), &[1.0], &[]).sparse()).unwrap();
+        let in_blocks = thin_in_blocks(&w, 4, 3);
+        let blocked = PackedLinear::new(Weights::int8(in_blocks.view(), &[1.0], &[]).sparse()).unwrap();
         for context in every_isa() {
             context.scope(|| {
                 for zeros in [&[][..], &[-128], &[127], &x_zeros] {
@@ -178,6 +193,8 @@ fn products_of_codes_are_exact_on_every_instruction_set() {
                     assert_eq!(forward_codes(&moved, &signed, zeros), expected, "{context:?} {moved:?}");
                     let expected = reference_codes(&signed, zeros, &thin, &[]);
                     assert_eq!(forward_codes(&sparse, &signed, zeros), expected, "{context:?} {sparse:?}");
+                    let expected = reference_codes(&signed, zeros, &in_blocks, &[]);
+                    assert_eq!(forward_codes(&blocked, &signed, zeros), expected, "{context:?} {blocked:?}");
                     let zeros: Vec<i32> = zeros.iter().map(|zero| zero + 128).collect();
                     let expected = reference_codes(&unsigned, &zeros, &w, &w_zeros);
                     assert_eq!(forward_codes(&affine, &unsigned, &zeros), expected, "{context:?} {affine:?}");
@@ -206,6 +223,14 @@ fn the_worst_sums_do_not_overflow() {
                 }
             });
         }
+    }
+    // Sixteen outputs are a block.
+    let w = Array2::from_elem((16, SYMMETRIC), -128_i8);
+    let blocked = PackedLinear::new(Weights::int8(w.view(), &[1.0], &[]).sparse()).unwrap();
+    assert_eq!(blocked.block(), Some((16, 4)));
+    for context in every_isa() {
+        let y = context.scope(|| forward_codes(&blocked, &x, &[]));
+        assert!(y.iter().all(|&y| y == -255 * 128 * SYMMETRIC as i32), "{context:?}");
     }
     let x = Array2::from_elem((1, AFFINE), 255_u8);
     let w = Array2::from_elem((1, AFFINE), -128_i8);
@@ -256,30 +281,58 @@ fn int8_layers_give_the_same_bytes_on_every_instruction_set_and_at_any_thread_co
         let mut x = random(rows, inputs, 1);
         x.row_mut(rows / 2).fill(0.0);
         x.row_mut(rows / 3).mapv_inplace(|x| x.abs() * 1e30);
-        let w = random_codes(outputs, inputs, 2).map(|&w| if w % 2 == 0 { 0 } else { w });
+        let w = random_codes(outputs, inputs, 2).map(|&w| if w % 8 == 0 { w } else { 0 });
+        let blocks = thin_in_blocks(&random_codes(outputs, inputs, 2), 4, 3);
         let scales: Vec<f32> = (1..=outputs).map(|n| n as f32 * 0.013).collect();
         let bias: Vec<f32> = random(1, outputs, 4).iter().copied().collect();
-        let expected = reference_int8(&x, &w, &scales, &bias);
-        let dense = Weights::int8(w.view(), &scales, &[]);
-        for weights in [dense.clone(), dense.sparse()] {
-            let layer = PackedLinear::new(weights).unwrap().with_bias(&bias).unwrap();
-            for context in every_isa().chain(every_thread_count()) {
-                let y = context.scope(|| forward(&layer, x.view()));
-                assert_eq!(bits(&y), bits(&expected), "{layer:?}, {rows} rows, {context:?}");
+        for w in [w, blocks] {
+            let expected = reference_int8(&x, &w, &scales, &bias);
+            let dense = Weights::int8(w.view(), &scales, &[]);
+            for weights in [dense.clone(), dense.sparse()] {
+                let layer = PackedLinear::new(weights).unwrap().with_bias(&bias).unwrap();
+                for context in every_isa().chain(every_thread_count()) {
+                    let y = context.scope(|| forward(&layer, x.view()));
+                    assert_eq!(bits(&y), bits(&expected), "{layer:?}, {rows} rows, {context:?}");
+                }
             }
         }
     }
+}
+
+/// Zeros that come in the blocks of the format are stored as blocks, and others are not; both say so.
+#[test]
+fn blocks_are_found_where_they_are() {
+    let w = random(100, 90, 1);
+    let codes = random_codes(100, 90, 2).map(|&w| w | 1);
+    let block = |layer: tersor::Result<PackedLinear<'_>>| layer.unwrap().block();
+    assert_eq!(block(PackedLinear::new(w.view())), None);
+    assert_eq!(Format::F32.block(), None);
+    assert_eq!(Format::SparseF32.block(), Some((16, 1)));
+    assert_eq!(Format::SparseInt8.block(), Some((16, 4)));
+    assert_eq!(block(PackedLinear::new(Weights::from(thin(&w, 3).view()).sparse())), Some((1, 1)));
+    let high = thin_in_blocks(&w, 1, 3);
+    assert_eq!(block(PackedLinear::new(Weights::from(high.view()).sparse())), Some((16, 1)));
+    let low = codes.map(|&w| if w % 5 == 0 { w } else { 0 });
+    assert_eq!(block(PackedLinear::new(Weights::int8(low.view(), &[1.0], &[]).sparse())), Some((1, 4)));
+    let high = thin_in_blocks(&codes, 4, 3);
+    let layer = PackedLinear::new(Weights::int8(high.view(), &[1.0], &[]).sparse()).unwrap();
+    assert_eq!(layer.block(), Some((16, 4)));
+    // Nothing that is zero is stored, but for the padding of the last outputs.
+    let survivors = high.iter().filter(|&&w| w != 0).count();
+    assert_eq!(layer.non_zeros(), survivors);
+    assert!(layer.weight_bytes() < survivors * 2 * 7 / 6, "{} bytes", layer.weight_bytes());
 }
 
 #[test]
 fn every_layer_gives_the_same_bytes_at_any_thread_count() {
     let (x, w) = (random(150, 300, 1), random(700, 300, 2));
     let half = w.map(|w| f16::from_f32(*w));
-    let thin = thin(&w, 3);
+    let (blocks, thin) = (thin_in_blocks(&w, 1, 3), thin(&w, 3));
     let layers = [
         PackedLinear::new(w.view()).unwrap(),
         PackedLinear::new(half.view()).unwrap(),
         PackedLinear::new(Weights::from(thin.view()).sparse()).unwrap(),
+        PackedLinear::new(Weights::from(blocks.view()).sparse()).unwrap(),
     ];
     let mut product = Vec::new();
     let mut results: Vec<Vec<Vec<u32>>> = vec![Vec::new(); layers.len()];
@@ -364,6 +417,8 @@ fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>> {
     let w = thin(&random(outputs, inputs, 2), 3);
     let (half, brain) = (w.map(|w| f16::from_f32(*w)), w.map(|w| bf16::from_f32(*w)));
     let codes = w.map(|w| (w * 127.0) as i8);
+    let blocks = thin_in_blocks(&random(outputs, inputs, 2), 4, 3);
+    let code_blocks = blocks.map(|w| (w * 127.0) as i8);
     let zeros: Vec<i32> = (0..outputs as i32).map(|n| n % 100).collect();
     [
         Weights::from(w.view()),
@@ -373,6 +428,8 @@ fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>> {
         Weights::int8(codes.view(), &[0.1], &[]),
         Weights::int8(codes.view(), &[0.1], &zeros),
         Weights::int8(codes.view(), &[0.1], &[]).sparse(),
+        Weights::from(blocks.view()).sparse(),
+        Weights::int8(code_blocks.view(), &[0.1], &[]).sparse(),
     ]
     .map(|weights| PackedLinear::new(weights).unwrap().with_bias(&vec![0.25; outputs]).unwrap())
     .into()

@@ -19,13 +19,18 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
     );
     let half = w.map(|w| f16::from_f32(*w));
     let codes = w.map(|w| *w as i8);
+    // Whole blocks of 16 outputs.
+    let tall = Array2::from_shape_fn((outputs, inputs), |(_, k)| if k % 8 < 4 { 0 } else { k as i8 | 1 });
+    let tall_floats = tall.map(|w| f32::from(*w));
     let weights = match kind {
         0 => Weights::from(w.view()),
         1 => Weights::from(half.view()),
         2 => Weights::from(w.view()).sparse(),
         3 => Weights::int8(codes.view(), &[0.5], &[]),
         4 => Weights::int8(codes.view(), &[0.5], &[3]),
-        _ => Weights::int8(codes.view(), &[0.5], &[]).sparse(),
+        5 => Weights::int8(codes.view(), &[0.5], &[]).sparse(),
+        6 => Weights::int8(tall.view(), &[0.5], &[]).sparse(),
+        _ => Weights::from(tall_floats.view()).sparse(),
     };
     PackedLinear::new(weights).unwrap().as_bytes().to_vec()
 }
@@ -62,7 +67,7 @@ proptest! {
 
     #[test]
     fn damage_never_panics(
-        kind in 0_usize..6,
+        kind in 0_usize..8,
         outputs in 0_usize..40,
         inputs in 0_usize..40,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
@@ -78,8 +83,8 @@ proptest! {
     /// Headers whose checksum is right, so that all other checks are reached.
     #[test]
     fn forged_headers_never_panic(
-        kind in 0_usize..6,
-        field in 12_usize..80,
+        kind in 0_usize..8,
+        field in 12_usize..84,
         byte in any::<u8>(),
         cut in 0_usize..3,
     ) {
@@ -107,7 +112,7 @@ fn forge(bytes: &mut [u8]) {
 
 #[test]
 fn damaged_bytes_say_what_is_wrong() {
-    for kind in 0..6 {
+    for kind in 0..8 {
         let bytes = packed(kind, 9, 13);
         let message = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = bytes.clone();
@@ -137,10 +142,11 @@ fn damaged_bytes_say_what_is_wrong() {
         assert!(forged(16, 2).contains("layout is 2"));
         assert!(forged(21, 1).contains("flags"));
         assert!(forged(100, 1).contains("flags"));
+        assert!(forged(80, 3).contains("blocks of 3 outputs"));
         assert!(forged(31, 0xff).contains("overflows") || forged(31, 0xff).contains("does not fit"));
     }
     // A sparse body that leads elsewhere.
-    for kind in [2, 5] {
+    for kind in [2, 5, 6, 7] {
         let bytes = packed(kind, 9, 13);
         let found = (128..bytes.len()).any(|at| {
             let mut bytes = bytes.clone();

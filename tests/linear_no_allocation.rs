@@ -34,6 +34,7 @@ fn forward_with_allocates_nothing() {
     let w = Array2::from_shape_fn((outputs, inputs), |(n, k)| if (n + k) % 4 == 0 { 0.5_f32 } else { 0.0 });
     let half = w.map(|w| f16::from_f32(*w));
     let codes = w.map(|w| (w * 100.0) as i8);
+    let ones = (Array2::<f32>::ones((outputs, inputs)), Array2::<i8>::ones((outputs, inputs)));
     let layers = [
         Weights::from(w.view()),
         Weights::from(half.view()),
@@ -41,6 +42,9 @@ fn forward_with_allocates_nothing() {
         Weights::int8(codes.view(), &[0.5], &[]),
         Weights::int8(codes.view(), &[0.5], &[1]),
         Weights::int8(codes.view(), &[0.5], &[]).sparse(),
+        // Stored in blocks of 16 outputs.
+        Weights::from(ones.0.view()).sparse(),
+        Weights::int8(ones.1.view(), &[0.5], &[]).sparse(),
     ]
     .map(|weights| PackedLinear::new(weights).unwrap());
     for rows in [1, 40] {

@@ -3,7 +3,7 @@
 #[cfg(kernels = "aarch64")]
 use super::aarch64;
 use super::cast;
-use super::dot::{self, Group, LANES, Staged, TILE};
+use super::dot::{self, BLOCK, Group, LANES, Staged, TILE};
 use super::isa::{Isa, Level};
 #[cfg(kernels = "x86_64")]
 use super::x86_64;
@@ -33,6 +33,10 @@ pub(crate) trait Token: Copy {
 
     /// The rows at a time for which a kernel that keeps sums in registers runs best: 8 (32 registers) or 3 (16).
     const WIDE: bool = false;
+
+    /// The most rows for which [`dot_tiles`](Token::dot_tiles) and [`multiply_tiles`](Token::multiply_tiles) keep all sums in
+    /// registers: a power of two, at most 16.
+    const PANEL: usize = 4;
 
     /// `a * b + c`, rounded once where the instruction set can, else twice: only for results that state a bound.
     #[inline(always)]
@@ -103,6 +107,55 @@ pub(crate) trait Token: Copy {
         dot::dot_blocks(columns, places, blocks, sums);
     }
 
+    /// `sums[r][n] += sum over j of panel[places[j]][r] * tiles[j][n]`, in the order of j where `R` is above 1, else in one
+    /// that depends on the instruction set; places past the end of the panel count nothing; tiles are little-endian f32.
+    #[inline(always)]
+    fn multiply_tiles<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        places: &[[u8; 2]],
+        tiles: &[[u8; 4 * LANES]],
+        sums: &mut [[f32; LANES]; R],
+    ) {
+        for (place, tile) in places.iter().zip(tiles) {
+            let Some(rows) = panel.get(usize::from(u16::from_le_bytes(*place))) else { continue };
+            for (x, sums) in rows.iter().zip(sums.iter_mut()) {
+                for (sum, w) in sums.iter_mut().zip(tile.as_chunks::<4>().0) {
+                    *sum = self.multiply_add(*x, f32::from_le_bytes(*w), *sum);
+                }
+            }
+        }
+    }
+
+    /// `sums[r][n] += sum over j and i of panel[places[j]][r][i] * tiles[j][n][i]`, exact; places (little-endian u16) past
+    /// the end of the panel count nothing.
+    #[inline(always)]
+    fn dot_tiles<const R: usize>(
+        self,
+        panel: &[[Group<Self::Staged>; R]],
+        places: &[[u8; 2]],
+        tiles: &[[Group<i8>; LANES]],
+        sums: &mut [[i32; LANES]; R],
+    ) {
+        dot::dot_tiles(panel, places, tiles, sums);
+    }
+
+    /// `steps + zero_point`, codes from 0 to 255, as [`dot`](Token::dot) takes them.
+    #[inline(always)]
+    fn stage(self, steps: [[i32; LANES]; BLOCK / LANES], zero_point: i32) -> [Self::Staged; BLOCK] {
+        let mut codes = [Self::Staged::from_code(0); BLOCK];
+        for (code, step) in codes.iter_mut().zip(steps.as_flattened()) {
+            *code = Self::Staged::from_code(step + zero_point);
+        }
+        codes
+    }
+
+    /// Lays rows of 4-byte elements side by side: `panel[k][r] = rows[r][k]`; over the shortest of the slices.
+    #[inline(always)]
+    fn interleave(self, rows: [&[[u8; 4]]; LANES], panel: &mut [[[u8; 4]; LANES]]) {
+        interleave(rows, panel);
+    }
+
     /// Exact. `src` and `dst` have the same length, here and below.
     #[inline(always)]
     fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
@@ -142,6 +195,16 @@ pub(crate) trait Token: Copy {
     fn keep_u16(self, word: u64, elements: &mut [u16; 64]) {
         for (bit, element) in elements.iter_mut().enumerate() {
             *element &= ((word >> bit & 1) as u16).wrapping_neg();
+        }
+    }
+}
+
+/// See [`Token::interleave`].
+#[inline(always)]
+pub(super) fn interleave(rows: [&[[u8; 4]]; LANES], panel: &mut [[[u8; 4]; LANES]]) {
+    for (r, row) in rows.into_iter().enumerate() {
+        for (column, element) in panel.iter_mut().zip(row) {
+            column[r] = *element;
         }
     }
 }

@@ -6,6 +6,9 @@ pub(crate) const TILE: usize = 32;
 /// Rows side by side where a sparse kernel takes several rows at once.
 pub(crate) const LANES: usize = 16;
 
+/// Codes that are staged at a time.
+pub(crate) const BLOCK: usize = 64;
+
 /// Four inputs of one output, or of one row: what a dot-product instruction takes at once.
 pub(crate) type Group<T> = [T; 4];
 
@@ -64,6 +67,26 @@ pub(super) fn dot_blocks<S: Staged, const G: usize>(
         for (sums, column) in sums.iter_mut().zip(column) {
             for (sum, x) in sums.iter_mut().zip(column) {
                 let x = x.map(Into::<i32>::into);
+                *sum = sum.wrapping_add(x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3]);
+            }
+        }
+    }
+}
+
+/// See [`Token::dot_tiles`](super::Token::dot_tiles).
+#[inline(always)]
+pub(super) fn dot_tiles<S: Staged, const R: usize>(
+    panel: &[[Group<S>; R]],
+    places: &[[u8; 2]],
+    tiles: &[[Group<i8>; LANES]],
+    sums: &mut [[i32; LANES]; R],
+) {
+    for (place, tile) in places.iter().zip(tiles) {
+        let Some(rows) = panel.get(usize::from(u16::from_le_bytes(*place))) else { continue };
+        for (x, sums) in rows.iter().zip(sums.iter_mut()) {
+            let x = x.map(Into::<i32>::into);
+            for (sum, w) in sums.iter_mut().zip(tile) {
+                let w = w.map(i32::from);
                 *sum = sum.wrapping_add(x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3]);
             }
         }

@@ -31,9 +31,11 @@ pub use isa::Isa;
 
 pub(crate) use dispatch::{Operation, Token};
 #[cfg(feature = "linear")]
-pub(crate) use dot::{Group, LANES, Staged, TILE};
+pub(crate) use dot::{BLOCK, Group, LANES, Staged, TILE};
 #[cfg(feature = "linear")]
 pub(crate) use gemm::product;
+#[cfg(feature = "linear")]
+pub(crate) use pieces::Rows;
 pub(crate) use pieces::{PIECE, Pieces, for_each_piece, reduce_pieces};
 #[cfg(feature = "linear")]
 pub(crate) use tile::{TileMut, for_each_tile};

@@ -91,6 +91,46 @@ unsafe impl<'a, T: Send> Pieces for &'a mut [T] {
     }
 }
 
+/// A matrix without gaps, whose rows are the elements to be cut.
+#[cfg(feature = "linear")]
+pub(crate) struct Rows<'a, T> {
+    elements: &'a mut [T],
+    width: usize,
+}
+
+#[cfg(feature = "linear")]
+impl<'a, T> Rows<'a, T> {
+    /// As many whole rows of `width` elements as there are.
+    pub(crate) fn new(elements: &'a mut [T], width: usize) -> Self {
+        Rows { elements, width }
+    }
+
+    /// The elements of all rows.
+    pub(crate) fn into_slice(self) -> &'a mut [T] {
+        self.elements
+    }
+}
+
+// SAFETY: `piece` gives exactly the elements of the rows in `range`.
+#[cfg(feature = "linear")]
+unsafe impl<'a, T: Send> Pieces for Rows<'a, T> {
+    type Shared = (SharedMut<'a, T>, usize);
+    fn common_len(&self) -> Option<usize> {
+        // Rows without elements: any number of them.
+        self.elements.len().checked_div(self.width)
+    }
+    fn share(self) -> Self::Shared {
+        (self.elements.share(), self.width)
+    }
+    unsafe fn piece((shared, width): Self::Shared, range: Range<usize>) -> Self {
+        // SAFETY: the caller keeps `range` within the length of a borrow that is alive, and no row in two pieces; the
+        // elements of these rows exist, so the products do not overflow.
+        let elements =
+            unsafe { <&'a mut [T] as Pieces>::piece(shared, range.start * width..range.end * width) };
+        Rows { elements, width }
+    }
+}
+
 // SAFETY: forwards to the inner implementation.
 unsafe impl<P: Pieces> Pieces for Option<P> {
     type Shared = Option<P::Shared>;

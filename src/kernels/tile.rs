@@ -44,6 +44,35 @@ impl<T: Copy> TileMut<'_, T> {
         }
     }
 
+    /// As [`store_row`](TileMut::store_row), of a length that the compiler knows: vectors go from registers to `y`.
+    #[inline(always)]
+    pub(crate) fn store<const N: usize>(&mut self, row: usize, col: usize, values: [T; N]) {
+        if row < self.rows && col <= self.cols && self.cols - col >= N && self.col_stride == 1 {
+            // SAFETY: `row` and `col + N` lie within the tile, as in `store_row`, and its elements side by side.
+            unsafe {
+                let start = self.start.offset(row as isize * self.row_stride + col as isize);
+                start.cast::<[T; N]>().write_unaligned(values);
+            }
+        } else {
+            // A copy, so that only this path has the values in memory.
+            let values = values;
+            self.store_row(row, col, &values);
+        }
+    }
+
+    /// Says that `len` elements of row `row` from column `col` on will soon be written. Rows are far apart, so nothing else
+    /// would fetch them before the stores wait for them.
+    #[inline(always)]
+    pub(crate) fn expect_store(&self, row: usize, col: usize, len: usize) {
+        if row >= self.rows || col >= self.cols || self.col_stride != 1 {
+            return;
+        }
+        let start = self.start.wrapping_offset(row as isize * self.row_stride + col as isize).cast::<i8>();
+        for line in (0..len * size_of::<T>()).step_by(64) {
+            prefetch(start.wrapping_add(line));
+        }
+    }
+
     /// Row `row` as a slice; nothing if its elements do not lie side by side.
     #[inline(always)]
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
@@ -62,6 +91,17 @@ impl<T: Copy> TileMut<'_, T> {
         (self.start, self.row_stride, self.col_stride)
     }
 }
+
+#[cfg(kernels = "x86_64")]
+#[inline(always)]
+fn prefetch(address: *const i8) {
+    // SAFETY: every x86-64 processor has the instruction; it is a hint, at any address.
+    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address) };
+}
+
+#[cfg(not(kernels = "x86_64"))]
+#[inline(always)]
+fn prefetch(_address: *const i8) {}
 
 /// A matrix without its exclusive borrow, sent to the threads that take tiles of it.
 struct Shared<T>(*mut T);
@@ -122,7 +162,11 @@ mod tests {
                 for_each_tile(&context, view.view_mut(), (2, 3), |(row, col), mut tile| {
                     for r in 0..tile.rows() {
                         let values: Vec<usize> = (0..9).map(|c| (row + r) * cols + col + c + 1).collect();
-                        tile.store_row(r, 0, &values);
+                        tile.store_row(r, 0, &values[..4]);
+                        tile.store::<9>(r, 0, *values.first_chunk().unwrap());
+                        tile.store::<1>(r, 0, *values.first_chunk().unwrap());
+                        tile.store::<9>(r + 100, 0, *values.first_chunk().unwrap());
+                        tile.store::<9>(r, 100, *values.first_chunk().unwrap());
                         tile.store_row(r + 100, 0, &values);
                         tile.store_row(r, 100, &values);
                     }

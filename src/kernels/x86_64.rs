@@ -1,8 +1,8 @@
 //! x86-64: the bodies under AVX2 and AVX-512, and F16C conversions.
 
 use super::cast;
-use super::dispatch::{Operation, Token};
-use super::dot::{Group, LANES, TILE};
+use super::dispatch::{Operation, Token, interleave};
+use super::dot::{BLOCK, Group, LANES, TILE};
 use super::{x86_64_dot, x86_64_float};
 use half::f16;
 use std::arch::x86_64::*;
@@ -86,6 +86,30 @@ impl Token for Avx2 {
     }
 
     #[inline(always)]
+    fn multiply_tiles<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        places: &[[u8; 2]],
+        tiles: &[[u8; 4 * LANES]],
+        sums: &mut [[f32; LANES]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_tiles_avx2(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn dot_tiles<const R: usize>(
+        self,
+        panel: &[[Group<i16>; R]],
+        places: &[[u8; 2]],
+        tiles: &[[Group<i8>; LANES]],
+        sums: &mut [[i32; LANES]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::dot_tiles_avx2(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
     fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
         let (src, src_tail) = src.as_chunks::<8>();
         let (dst, dst_tail) = dst.as_chunks_mut::<8>();
@@ -150,6 +174,7 @@ impl Token for Avx2 {
 impl Token for Avx512 {
     type Staged = u8;
     const WIDE: bool = true;
+    const PANEL: usize = 16;
 
     #[inline(always)]
     fn multiply_add(self, a: f32, b: f32, c: f32) -> f32 {
@@ -200,6 +225,57 @@ impl Token for Avx512 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_dot::dot_blocks_vnni(columns, places, blocks, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_tiles<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        places: &[[u8; 2]],
+        tiles: &[[u8; 4 * LANES]],
+        sums: &mut [[f32; LANES]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_tiles_avx512(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn dot_tiles<const R: usize>(
+        self,
+        panel: &[[Group<u8>; R]],
+        places: &[[u8; 2]],
+        tiles: &[[Group<i8>; LANES]],
+        sums: &mut [[i32; LANES]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::dot_tiles_vnni(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn stage(self, steps: [[i32; LANES]; BLOCK / LANES], zero_point: i32) -> [u8; BLOCK] {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::stage_avx512(steps, zero_point) }
+    }
+
+    #[inline(always)]
+    fn interleave(self, rows: [&[[u8; 4]]; LANES], panel: &mut [[[u8; 4]; LANES]]) {
+        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len());
+        let (panel, rest) = panel[..len].as_chunks_mut::<LANES>();
+        for (index, columns) in panel.iter_mut().enumerate() {
+            // SAFETY: the token proves AVX-512F; each load takes 16 elements of a row and each store one of the 16 columns,
+            // all of which lie within `len`, at any alignment.
+            unsafe {
+                let mut vectors = [_mm512_setzero_si512(); LANES];
+                for (vector, row) in vectors.iter_mut().zip(&rows) {
+                    *vector = _mm512_loadu_si512(row.as_ptr().add(index * LANES).cast());
+                }
+                for (column, vector) in columns.iter_mut().zip(transpose(vectors)) {
+                    _mm512_storeu_si512(column.as_mut_ptr().cast(), vector);
+                }
+            }
+        }
+        let done = len - rest.len();
+        interleave(rows.map(|row| &row[done..len]), rest);
     }
 
     #[inline(always)]
@@ -256,5 +332,43 @@ impl Token for Avx512 {
                 _mm512_storeu_si512(pointer.cast(), kept);
             }
         }
+    }
+}
+
+/// Rows of 16 elements of 32 bits become columns.
+///
+/// # Safety
+/// Needs AVX-512F.
+#[inline(always)]
+unsafe fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+    // SAFETY: the caller vouches for the feature.
+    unsafe {
+        let (mut a, mut b) = (rows, rows);
+        // Pairs of elements, then of pairs, within each quarter of a vector.
+        for i in 0..8 {
+            b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
+            b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
+        }
+        for i in 0..4 {
+            for half in 0..2 {
+                let (low, high) = (b[4 * i + half], b[4 * i + half + 2]);
+                a[4 * i + 2 * half] = _mm512_unpacklo_epi64(low, high);
+                a[4 * i + 2 * half + 1] = _mm512_unpackhi_epi64(low, high);
+            }
+        }
+        // Quarters of vectors four rows apart, then of those.
+        for i in 0..4 {
+            b[i] = _mm512_shuffle_i32x4::<0b10_00_10_00>(a[i], a[4 + i]);
+            b[4 + i] = _mm512_shuffle_i32x4::<0b11_01_11_01>(a[i], a[4 + i]);
+            b[8 + i] = _mm512_shuffle_i32x4::<0b10_00_10_00>(a[8 + i], a[12 + i]);
+            b[12 + i] = _mm512_shuffle_i32x4::<0b11_01_11_01>(a[8 + i], a[12 + i]);
+        }
+        for i in 0..4 {
+            a[i] = _mm512_shuffle_i32x4::<0b10_00_10_00>(b[i], b[8 + i]);
+            a[8 + i] = _mm512_shuffle_i32x4::<0b11_01_11_01>(b[i], b[8 + i]);
+            a[4 + i] = _mm512_shuffle_i32x4::<0b10_00_10_00>(b[4 + i], b[12 + i]);
+            a[12 + i] = _mm512_shuffle_i32x4::<0b11_01_11_01>(b[4 + i], b[12 + i]);
+        }
+        a
     }
 }

@@ -6,13 +6,33 @@
 //! # Safety
 //! Every function needs the features of the token that calls it: AVX-512 F, BW and VNNI for `*_vnni`, AVX2 for `*_avx2`.
 
-use super::dot::{Group, LANES, TILE};
+use super::dot::{BLOCK, Group, LANES, TILE};
 use std::arch::x86_64::*;
 
 /// Four codes as the i32 with the same bytes.
 #[inline(always)]
 fn bits<T: bytemuck::Pod>(group: &Group<T>) -> i32 {
     bytemuck::pod_read_unaligned(bytemuck::bytes_of(group))
+}
+
+/// See [`Token::stage`](super::Token::stage). The compiler's own narrowing store is several times slower than packing.
+///
+/// # Safety
+/// Needs AVX-512 F and BW.
+#[inline(always)]
+pub(super) unsafe fn stage_avx512(steps: [[i32; LANES]; BLOCK / LANES], zero_point: i32) -> [u8; BLOCK] {
+    // SAFETY: the caller vouches for the features; loads and the store take whole arrays, at any alignment.
+    unsafe {
+        let zero_point = _mm512_set1_epi32(zero_point);
+        let [a, b, c, d] =
+            steps.map(|steps| _mm512_add_epi32(_mm512_loadu_si512(steps.as_ptr().cast()), zero_point));
+        // Packing works within quarters of 128 bits, each of which ends up with four codes of every vector.
+        let packed = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        let mut codes = [0; BLOCK];
+        _mm512_storeu_si512(codes.as_mut_ptr().cast(), _mm512_permutexvar_epi32(order, packed));
+        codes
+    }
 }
 
 /// # Safety
@@ -261,6 +281,116 @@ unsafe fn dot_blocks_from_avx2<const G: usize, const H: usize>(
                 let sums = sums.as_mut_ptr().add(8 * pair);
                 let sum = add_pairs(acc[2 * pair], acc[2 * pair + 1]);
                 _mm256_storeu_si256(sums.cast(), _mm256_add_epi32(sum, _mm256_loadu_si256(sums.cast())));
+            }
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn dot_tiles_vnni<const R: usize>(
+    panel: &[[Group<u8>; R]],
+    places: &[[u8; 2]],
+    tiles: &[[Group<i8>; LANES]],
+    sums: &mut [[i32; LANES]; R],
+) {
+    // Partial sums where there are few rows, as in `dot_vnni`.
+    // SAFETY: the caller vouches for the features.
+    unsafe {
+        match R {
+            1 | 2 => dot_tiles_ways_vnni::<R, 4>(panel, places, tiles, sums),
+            4 => dot_tiles_ways_vnni::<R, 2>(panel, places, tiles, sums),
+            _ => dot_tiles_ways_vnni::<R, 1>(panel, places, tiles, sums),
+        }
+    }
+}
+
+/// [`dot_tiles_vnni`] with `W` partial sums.
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+unsafe fn dot_tiles_ways_vnni<const R: usize, const W: usize>(
+    panel: &[[Group<u8>; R]],
+    places: &[[u8; 2]],
+    tiles: &[[Group<i8>; LANES]],
+    sums: &mut [[i32; LANES]; R],
+) {
+    let (place_ways, place_rest) = places.as_chunks::<W>();
+    let (tile_ways, tile_rest) = tiles.as_chunks::<W>();
+    // SAFETY: the caller vouches for the features; each load and store stays within 64 bytes of `sums`.
+    unsafe {
+        let mut acc = [[_mm512_setzero_si512(); R]; W];
+        for (places, tiles) in place_ways.iter().zip(tile_ways) {
+            for way in 0..W {
+                add_tile_vnni(panel, &places[way], &tiles[way], &mut acc[way]);
+            }
+        }
+        for (place, tile) in place_rest.iter().zip(tile_rest) {
+            add_tile_vnni(panel, place, tile, &mut acc[0]);
+        }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let mut sum = _mm512_loadu_si512(sums.as_ptr().cast());
+            for acc in &acc {
+                sum = _mm512_add_epi32(sum, acc[row]);
+            }
+            _mm512_storeu_si512(sums.as_mut_ptr().cast(), sum);
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+unsafe fn add_tile_vnni<const R: usize>(
+    panel: &[[Group<u8>; R]],
+    place: &[u8; 2],
+    tile: &[Group<i8>; LANES],
+    acc: &mut [__m512i; R],
+) {
+    let Some(rows) = panel.get(usize::from(u16::from_le_bytes(*place))) else { return };
+    // SAFETY: the caller vouches for the features; the load takes the 64 bytes of `tile`.
+    unsafe {
+        let w = _mm512_loadu_si512(tile.as_ptr().cast());
+        for (acc, x) in acc.iter_mut().zip(rows) {
+            *acc = _mm512_dpbusd_epi32(*acc, _mm512_set1_epi32(bits(x)), w);
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn dot_tiles_avx2<const R: usize>(
+    panel: &[[Group<i16>; R]],
+    places: &[[u8; 2]],
+    tiles: &[[Group<i8>; LANES]],
+    sums: &mut [[i32; LANES]; R],
+) {
+    // Two halves of a tile: 8 registers of sums for four rows.
+    for half in [0, 8] {
+        // SAFETY: the caller vouches for the feature; each load stays within the 64 bytes of `tile` (16 from `4 * half + 16 *
+        // quarter` on) or the 8 of `x`, each store within the 64 of a row of sums; all take any alignment.
+        unsafe {
+            let mut acc = [[_mm256_setzero_si256(); 2]; R];
+            for (place, tile) in places.iter().zip(tiles) {
+                let Some(rows) = panel.get(usize::from(u16::from_le_bytes(*place))) else { continue };
+                let tile = tile.as_ptr().cast::<i8>().add(4 * half);
+                let w = [
+                    _mm256_cvtepi8_epi16(_mm_loadu_si128(tile.cast())),
+                    _mm256_cvtepi8_epi16(_mm_loadu_si128(tile.add(16).cast())),
+                ];
+                for (acc, x) in acc.iter_mut().zip(rows) {
+                    let x = _mm256_set1_epi64x(x.as_ptr().cast::<i64>().read_unaligned());
+                    acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(x, w[0]));
+                    acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(x, w[1]));
+                }
+            }
+            for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+                let sums = sums.as_mut_ptr().add(half);
+                let sum = _mm256_add_epi32(add_pairs(acc[0], acc[1]), _mm256_loadu_si256(sums.cast()));
+                _mm256_storeu_si256(sums.cast(), sum);
             }
         }
     }

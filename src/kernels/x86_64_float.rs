@@ -204,3 +204,82 @@ unsafe fn add_avx2<const G: usize>(
         }
     }
 }
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_tiles_avx512<const R: usize>(
+    panel: &[[f32; R]],
+    places: &[[u8; 2]],
+    tiles: &[[u8; 4 * LANES]],
+    sums: &mut [[f32; LANES]; R],
+) {
+    // SAFETY: the caller vouches for the features; each load and store stays within the 64 bytes of a tile or of a row of
+    // sums, and takes any alignment.
+    unsafe {
+        let mut acc = [_mm512_setzero_ps(); R];
+        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+            *acc = _mm512_loadu_ps(sums.as_ptr());
+        }
+        let add = |place: &[u8; 2], tile: &[u8; 4 * LANES], acc: &mut [__m512; R]| {
+            let Some(rows) = panel.get(usize::from(u16::from_le_bytes(*place))) else { return };
+            let w = _mm512_loadu_ps(tile.as_ptr().cast());
+            for (acc, x) in acc.iter_mut().zip(rows) {
+                *acc = _mm512_fmadd_ps(_mm512_set1_ps(*x), w, *acc);
+            }
+        };
+        let mut first = 0;
+        if R == 1 {
+            // One row alone would wait for each sum.
+            let (place_ways, tile_ways) = (places.as_chunks::<4>().0, tiles.as_chunks::<4>().0);
+            let mut ways = [[_mm512_setzero_ps(); R]; 4];
+            for (places, tiles) in place_ways.iter().zip(tile_ways) {
+                for way in 0..4 {
+                    add(&places[way], &tiles[way], &mut ways[way]);
+                }
+            }
+            let [a, b, c, d] = ways;
+            let sum = _mm512_add_ps(_mm512_add_ps(a[0], b[0]), _mm512_add_ps(c[0], d[0]));
+            acc[0] = _mm512_add_ps(acc[0], sum);
+            first = 4 * place_ways.len().min(tile_ways.len());
+        }
+        for (place, tile) in places.iter().zip(tiles).skip(first) {
+            add(place, tile, &mut acc);
+        }
+        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+            _mm512_storeu_ps(sums.as_mut_ptr(), *acc);
+        }
+    }
+}
+
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_tiles_avx2<const R: usize>(
+    panel: &[[f32; R]],
+    places: &[[u8; 2]],
+    tiles: &[[u8; 4 * LANES]],
+    sums: &mut [[f32; LANES]; R],
+) {
+    // SAFETY: as in `multiply_tiles_avx512`. Four rows are 8 registers of sums.
+    unsafe {
+        let mut acc = [[_mm256_setzero_ps(); 2]; R];
+        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+            *acc = [_mm256_loadu_ps(sums.as_ptr()), _mm256_loadu_ps(sums.as_ptr().add(8))];
+        }
+        for (place, tile) in places.iter().zip(tiles) {
+            let Some(rows) = panel.get(usize::from(u16::from_le_bytes(*place))) else { continue };
+            let tile = tile.as_ptr().cast::<f32>();
+            let w = [_mm256_loadu_ps(tile), _mm256_loadu_ps(tile.add(8))];
+            for (acc, x) in acc.iter_mut().zip(rows) {
+                let x = _mm256_set1_ps(*x);
+                acc[0] = _mm256_fmadd_ps(x, w[0], acc[0]);
+                acc[1] = _mm256_fmadd_ps(x, w[1], acc[1]);
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+            _mm256_storeu_ps(sums.as_mut_ptr(), acc[0]);
+            _mm256_storeu_ps(sums.as_mut_ptr().add(8), acc[1]);
+        }
+    }
+}

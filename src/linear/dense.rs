@@ -1,7 +1,8 @@
 //! Dense products: tiles of 32 outputs, several rows at a time so that a weight is used more than once in a register.
 
-use super::activations::{CodeRows, FloatRows};
-use super::finish::{Finish, tile_of};
+use super::activations::FloatRows;
+use super::codes::CodeRows;
+use super::finish::{Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
 use crate::context::Context;
@@ -86,14 +87,12 @@ impl<W: Element, Y: Element> Operation for Float<'_, '_, W, Y> {
                 done = multiply::<T, 3>(token, &x[..rows], first, panel, &mut sums, done);
                 multiply::<T, 1>(token, &x[..rows], first, panel, &mut sums, done);
             }
-            let bias: [f32; TILE] = tile_of(self.layer.bias(), tile);
-            let mut out = [Y::default(); TILE];
+            let bias = Outputs::<TILE>::of(self.layer, tile).bias;
             for (offset, sums) in sums.iter_mut().enumerate().take(rows) {
                 for (sum, bias) in sums.iter_mut().zip(bias) {
                     *sum += bias;
                 }
-                Y::narrow(token, sums, &mut out);
-                self.tile.store_row(offset, start, &out);
+                self.tile.store(offset, start, Y::narrowed(token, *sums));
             }
         }
     }
@@ -156,14 +155,14 @@ impl<F: Finish> Operation for Int8<'_, F> {
             let bytes = bytes.get(..padded * TILE).unwrap_or_default();
             let weights: &[[Group<i8>; TILE]] =
                 bytemuck::cast_slice::<u8, i8>(bytes).as_chunks::<GROUP>().0.as_chunks::<TILE>().0;
-            let columns = Columns::of(self.layer, tile);
+            let outputs = Outputs::of(self.layer, tile);
             let mut done = 0;
             if T::WIDE {
-                done = self.rows::<T, 8>(token, rows, weights, &columns, start, done);
-                done = self.rows::<T, 4>(token, rows, weights, &columns, start, done);
+                done = self.rows::<T, 8>(token, rows, weights, &outputs, start, done);
+                done = self.rows::<T, 4>(token, rows, weights, &outputs, start, done);
             }
-            done = self.rows::<T, 3>(token, rows, weights, &columns, start, done);
-            self.rows::<T, 1>(token, rows, weights, &columns, start, done);
+            done = self.rows::<T, 3>(token, rows, weights, &outputs, start, done);
+            self.rows::<T, 1>(token, rows, weights, &outputs, start, done);
         }
     }
 }
@@ -176,7 +175,7 @@ impl<F: Finish> Int8<'_, F> {
         token: T,
         codes: &[T::Staged],
         weights: &[[Group<i8>; TILE]],
-        columns: &Columns,
+        outputs: &Outputs<TILE>,
         start: usize,
         mut done: usize,
     ) -> usize {
@@ -187,49 +186,16 @@ impl<F: Finish> Int8<'_, F> {
                 let first = (done + offset) * padded;
                 *row = codes.get(first..first + padded).unwrap_or_default().as_chunks::<GROUP>().0;
             }
+            (0..R).for_each(|row| self.tile.expect_store(done + row, start, TILE));
             let mut sums = [[0; TILE]; R];
             token.dot(rows, weights, &mut sums);
             for (offset, sums) in sums.iter().enumerate() {
-                let row = self.at.0 + done + offset;
-                let scale = self.x.scales.get(row).copied().unwrap_or(1.0);
-                let zero = self.x.zero_points.get(row).copied().unwrap_or(0);
-                // (x - zx) (w - zw) = x w - zx w - zw (x - zx), summed. Wrapping: the result fits, so its parts may not.
-                let inputs = self.layer.in_features() as i32;
-                let centred =
-                    self.x.sums.get(row).map_or(0, |sum| sum.wrapping_sub(zero.wrapping_mul(inputs)));
-                let mut values = [F::Value::default(); TILE];
-                for n in 0..TILE {
-                    let sum = sums[n]
-                        .wrapping_sub(zero.wrapping_mul(columns.sums[n]))
-                        .wrapping_sub(columns.zero_points[n].wrapping_mul(centred));
-                    values[n] = F::value(sum, scale * columns.scales[n], columns.bias[n]);
-                }
-                let mut out = [F::Out::default(); TILE];
-                F::convert(token, &values, &mut out);
-                self.tile.store_row(done + offset, start, &out);
+                let row = self.x.row(self.at.0 + done + offset, self.layer.in_features());
+                let out = outputs.finish::<F, T>(token, sums, row);
+                self.tile.store(done + offset, start, out);
             }
             done += R;
         }
         done
-    }
-}
-
-/// What belongs to the outputs of a tile.
-struct Columns {
-    sums: [i32; TILE],
-    zero_points: [i32; TILE],
-    scales: [f32; TILE],
-    bias: [f32; TILE],
-}
-
-impl Columns {
-    #[inline(always)]
-    fn of(layer: &PackedLinear<'_>, tile: usize) -> Self {
-        Columns {
-            sums: tile_of(layer.sums(), tile),
-            zero_points: tile_of(layer.zero_points(), tile),
-            scales: tile_of(layer.scales(), tile),
-            bias: tile_of(layer.bias(), tile),
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! What becomes of an exact int32 sum on its way into `y`.
 
-use super::layout::TILE;
+use super::layer::PackedLinear;
 use crate::element::Element;
 use crate::kernels::Token;
 use bytemuck::Pod;
@@ -16,8 +16,8 @@ pub(super) trait Finish: Sync {
     /// `scale` is the product of the row's and the output's.
     fn value(sum: i32, scale: f32, bias: f32) -> Self::Value;
 
-    /// Rounds values into what `y` holds; the lengths are the same.
-    fn convert<T: Token>(token: T, values: &[Self::Value], out: &mut [Self::Out]);
+    /// Rounds values to what `y` holds.
+    fn convert<T: Token, const N: usize>(token: T, values: [Self::Value; N]) -> [Self::Out; N];
 }
 
 /// The sum itself.
@@ -33,8 +33,8 @@ impl Finish for Exact {
     }
 
     #[inline(always)]
-    fn convert<T: Token>(_token: T, values: &[i32], out: &mut [i32]) {
-        out.copy_from_slice(values);
+    fn convert<T: Token, const N: usize>(_token: T, values: [i32; N]) -> [i32; N] {
+        values
     }
 }
 
@@ -51,17 +51,72 @@ impl<Y: Element> Finish for Scaled<Y> {
     }
 
     #[inline(always)]
-    fn convert<T: Token>(token: T, values: &[f32], out: &mut [Y]) {
-        Y::narrow(token, values, out);
+    fn convert<T: Token, const N: usize>(token: T, values: [f32; N]) -> [Y; N] {
+        Y::narrowed(token, values)
     }
 }
 
-/// The numbers of tile `tile` in a section that holds one for each output; zeros where there is no section.
+/// What belongs to a row of `x`.
+#[derive(Clone, Copy, Default)]
+pub(super) struct RowParameters {
+    pub(super) scale: f32,
+    pub(super) zero_point: i32,
+    /// The sum of the row's codes less their zero points; 0 where the weights have no zero points.
+    pub(super) centred: i32,
+}
+
+/// What belongs to `N` outputs side by side.
+pub(super) struct Outputs<const N: usize> {
+    sums: [i32; N],
+    zero_points: [i32; N],
+    scales: [f32; N],
+    pub(super) bias: [f32; N],
+}
+
+impl<const N: usize> Outputs<N> {
+    /// Those from `index * N` on.
+    #[inline(always)]
+    pub(super) fn of(layer: &PackedLinear<'_>, index: usize) -> Self {
+        Outputs {
+            sums: numbers(layer.sums(), index),
+            zero_points: numbers(layer.zero_points(), index),
+            scales: numbers(layer.scales(), index),
+            bias: numbers(layer.bias(), index),
+        }
+    }
+
+    /// Products of codes become what `y` holds.
+    #[inline(always)]
+    pub(super) fn finish<F: Finish, T: Token>(
+        &self,
+        token: T,
+        products: &[i32; N],
+        row: RowParameters,
+    ) -> [F::Out; N] {
+        // (x - zx) (w - zw) = x w - zx w - zw (x - zx), summed. Wrapping: the result fits, so its parts may not.
+        let mut sums = *products;
+        for n in 0..N {
+            sums[n] = sums[n].wrapping_sub(row.zero_point.wrapping_mul(self.sums[n]));
+        }
+        if row.centred != 0 {
+            for n in 0..N {
+                sums[n] = sums[n].wrapping_sub(row.centred.wrapping_mul(self.zero_points[n]));
+            }
+        }
+        let mut values = [F::Value::default(); N];
+        for n in 0..N {
+            values[n] = F::value(sums[n], row.scale * self.scales[n], self.bias[n]);
+        }
+        F::convert(token, values)
+    }
+}
+
+/// Numbers `index * N` and following of a section that holds one for each output; zeros where there is no section.
 #[inline(always)]
-pub(super) fn tile_of<T: Pod>(section: &[u8], tile: usize) -> [T; TILE] {
+fn numbers<T: Pod, const N: usize>(section: &[u8], index: usize) -> [T; N] {
     const { assert!(size_of::<T>() == 4) };
-    section
-        .get(tile * TILE * 4..)
-        .and_then(|rest| rest.first_chunk::<{ TILE * 4 }>())
-        .map_or([T::zeroed(); TILE], |bytes| bytemuck::pod_read_unaligned(bytes))
+    let words = section.as_chunks::<4>().0.get(index * N..).unwrap_or_default();
+    words
+        .first_chunk::<N>()
+        .map_or([T::zeroed(); N], |words| words.map(|word| bytemuck::pod_read_unaligned(&word)))
 }

@@ -1,13 +1,13 @@
 //! Running a packed layer: everything is checked, activations are made ready in scratch, then pieces of `y` are computed.
 
-use super::activations::{
-    CodeRows, FloatRows, StagedBytes, as_f32, is_ready, stage_floats, turn_codes, turn_floats,
-};
+use super::activations::{FloatRows, as_f32, is_ready, stage_floats};
+use super::codes::{CodeRows, StagedBytes};
 use super::finish::{Exact, Finish, Scaled};
 use super::layer::PackedLinear;
 use super::layout::Format;
+use super::panels::{turn_codes, turn_floats};
 use super::scratch::Scratch;
-use super::{dense, sparse};
+use super::{blocks, dense, sparse};
 use crate::context::Context;
 use crate::element::Element;
 use crate::error::{Error, Result};
@@ -23,7 +23,8 @@ impl PackedLinear<'_> {
     /// [`Error::SizeOverflow`].
     pub fn scratch_bytes(&self, rows: usize) -> Result<usize> {
         let (inputs, padded) = (self.in_features(), self.padded_inputs());
-        let turned = || rows.div_ceil(sparse::lanes(rows)).checked_mul(sparse::lanes(rows));
+        // The panels of a blocked layer, on any instruction set, are no wider than those of any other.
+        let turned = || rows.checked_next_multiple_of(sparse::cut(rows).most());
         let bytes = match self.format() {
             Format::F32 | Format::F16 | Format::Bf16 => {
                 rows.checked_mul(inputs).and_then(|len| Scratch::bytes_for(len, 4))
@@ -166,14 +167,20 @@ impl PackedLinear<'_> {
             Format::F32 => self.run_dense::<f32, X, Y>(context, x, y, scratch),
             Format::F16 => self.run_dense::<f16, X, Y>(context, x, y, scratch),
             Format::Bf16 => self.run_dense::<bf16, X, Y>(context, x, y, scratch),
+            Format::SparseF32 if self.is_blocked() => {
+                let cut = blocks::cut(context);
+                let turned = scratch.take(cut.room(x.nrows()) * x.ncols());
+                turn_floats(context, &x, cut, turned);
+                blocks::float(context, self, turned, y);
+            }
             Format::SparseF32 if x.nrows() == 1 => {
                 let rows = float_rows(context, &x, &mut scratch);
                 sparse::float_row(context, self, rows.row(0), y);
             }
             Format::SparseF32 => {
-                let lanes = sparse::lanes(x.nrows());
-                let turned = scratch.take(x.nrows().div_ceil(lanes) * lanes * x.ncols());
-                turn_floats(context, &x, lanes, turned);
+                let cut = sparse::cut(x.nrows());
+                let turned = scratch.take(cut.room(x.nrows()) * x.ncols());
+                turn_floats(context, &x, cut, turned);
                 sparse::float(context, self, turned, y);
             }
             Format::Int8 | Format::SparseInt8 => {
@@ -226,10 +233,12 @@ impl PackedLinear<'_> {
             return dense::int8::<F>(context, self, &codes, y);
         }
         let (rows, padded) = (y.nrows(), self.padded_inputs());
-        let lanes = sparse::lanes(rows);
-        let len = rows.div_ceil(lanes) * lanes * padded * context.isa().run(StagedBytes);
-        let turned = scratch.take(len);
-        turn_codes(context, codes.codes, (rows, padded), lanes, turned);
+        let cut = if self.is_blocked() { blocks::cut(context) } else { sparse::cut(rows) };
+        let turned = scratch.take(cut.room(rows) * padded * context.isa().run(StagedBytes));
+        turn_codes(context, codes.codes, (rows, padded), cut, turned);
+        if self.is_blocked() {
+            return blocks::int8::<F>(context, self, turned, &codes, y);
+        }
         sparse::int8::<F>(context, self, turned, (codes.scales, codes.zero_points), padded, y);
     }
 }

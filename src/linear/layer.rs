@@ -1,7 +1,7 @@
 //! The packed layer, in bytes of its own or borrowed.
 
 use super::bytes::{AlignedBytes, Bytes};
-use super::layout::{Format, GROUP, HEADER, Header, Input, Sections};
+use super::layout::{Format, HEADER, Header, Input, Sections};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::quant::{Arithmetic, Params};
@@ -137,6 +137,12 @@ impl<'a> PackedLinear<'a> {
         [scales, zero_points, offsets, places, values].into_iter().map(|section| section.len()).sum()
     }
 
+    /// `(outputs, inputs)` of the blocks that a sparse format stores: those of [`Format::block`], or of one output where the
+    /// zeros do not come in such blocks. `None` for a dense format.
+    pub fn block(&self) -> Option<(usize, usize)> {
+        self.format().is_sparse().then(|| (self.header.height, self.format().group()))
+    }
+
     /// How many weights are not zero.
     pub fn non_zeros(&self) -> usize {
         self.header.non_zeros
@@ -183,6 +189,11 @@ impl PackedLinear<'_> {
         self.section(&self.sections.zero_points)
     }
 
+    /// Whether its blocks span several outputs.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.header.height > 1
+    }
+
     /// The weights from byte `start` on.
     pub(super) fn values(&self, start: usize) -> &[u8] {
         self.section(&self.sections.values).get(start..).unwrap_or_default()
@@ -198,7 +209,7 @@ impl PackedLinear<'_> {
         (sum, f32::from_le_bytes(element(self.scales(), output)))
     }
 
-    /// What a sparse format stores.
+    /// What a sparse format stores, in blocks of `N` bytes.
     pub(super) fn stored<const N: usize>(&self) -> Stored<'_, N> {
         Stored {
             offsets: self.section(&self.sections.offsets).as_chunks().0,
@@ -213,15 +224,13 @@ impl PackedLinear<'_> {
             return Ok(());
         }
         let refuse = |reason: String| Err(Error::layout("packed", reason));
-        let limit = match self.header.format {
-            Format::SparseInt8 => self.header.inputs.div_ceil(GROUP),
-            _ => self.header.inputs,
-        };
+        let limit = self.header.places();
         let offsets = self.section(&self.sections.offsets).as_chunks::<4>().0;
         let offset = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes) as usize;
-        for (output, pair) in offsets.windows(2).enumerate() {
+        for (band, pair) in offsets.windows(2).enumerate() {
             let (start, end) = (offset(&pair[0]), offset(&pair[1]));
             if start > end || end - start > limit {
+                let output = band * self.header.height;
                 return refuse(format!("the places of output {output} begin at {start} and end at {end}"));
             }
         }
@@ -247,12 +256,12 @@ pub(super) struct Stored<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Stored<'a, N> {
-    /// Those of an output; none if the offsets lead elsewhere.
+    /// Those of an output, or of a band of 16; none if the offsets lead elsewhere.
     #[inline(always)]
-    pub(super) fn of(&self, output: usize) -> (&'a [[u8; 2]], &'a [[u8; N]]) {
+    pub(super) fn of(&self, band: usize) -> (&'a [[u8; 2]], &'a [[u8; N]]) {
         let offset =
             |index: usize| self.offsets.get(index).map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
-        let range = offset(output)..offset(output + 1);
+        let range = offset(band)..offset(band + 1);
         (self.places.get(range.clone()).unwrap_or_default(), self.values.get(range).unwrap_or_default())
     }
 }

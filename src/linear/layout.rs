@@ -10,19 +10,20 @@
 //! | 24 | 8 | out_features, N |
 //! | 32 | 8 | in_features, K |
 //! | 40 | 8 | weights that are not zero |
-//! | 48 | 8 | what a sparse format stores: weights, or blocks of 1x4 |
+//! | 48 | 8 | how many blocks a sparse format stores |
 //! | 56 | 4 | scale of the input, f32 |
 //! | 60 | 4 | zero point of the input, i32 |
 //! | 64 | 8 | length of all bytes |
 //! | 72 | 8 | lowest and highest code of the input, i32 each |
-//! | 80 | 40 | 0 |
+//! | 80 | 4 | outputs of a block in a sparse format: 1 or 16 |
+//! | 84 | 36 | 0 |
 //! | 120 | 8 | FNV-1a of the 120 bytes before |
 //!
 //! The checksum finds accidents, not attacks. So nothing else in here is believed either: the length must be the one
 //! that shape, format and flags give, and the kernels check every index that they read from a body.
 
 use crate::error::{Error, Result};
-pub(super) use crate::kernels::TILE;
+pub(super) use crate::kernels::{LANES, TILE};
 use crate::quant::CodeType;
 use std::ops::Range;
 
@@ -61,9 +62,9 @@ pub enum Format {
     Bf16,
     /// Every weight, as an int8 code; int32 arithmetic.
     Int8,
-    /// The weights that are not zero, in f32, and the place of each.
+    /// The weights that are not zero, in f32, and the place of each; or the blocks of 16 outputs that are not all zero.
     SparseF32,
-    /// Blocks of four weights along the inputs that are not all zero, as int8 codes, and the place of each.
+    /// Blocks of four inputs, of one output or of 16, that are not all zero, as int8 codes, and the place of each.
     SparseInt8,
 }
 
@@ -93,6 +94,24 @@ impl Format {
     /// Whether zeros take no room and no time.
     pub fn is_sparse(self) -> bool {
         matches!(self, Format::SparseF32 | Format::SparseInt8)
+    }
+
+    /// `(outputs, inputs)` of the block of weights that this format's kernel skips best, for
+    /// [`Pattern::block`](crate::prune::Pattern::block); `None` for a dense format.
+    ///
+    /// Weights that were pruned in such blocks are stored as such: one place for all of them, one vector instruction for
+    /// each row of `x`. Any other pattern of zeros runs as well, with a place for each weight (f32) or for each 1x4 (int8).
+    pub fn block(self) -> Option<(usize, usize)> {
+        match self {
+            Format::SparseF32 => Some((LANES, 1)),
+            Format::SparseInt8 => Some((LANES, GROUP)),
+            _ => None,
+        }
+    }
+
+    /// How many inputs stand side by side.
+    pub(super) fn group(self) -> usize {
+        if self.is_integer() { GROUP } else { 1 }
     }
 }
 
@@ -126,8 +145,10 @@ pub(super) struct Header {
     pub(super) outputs: usize,
     pub(super) inputs: usize,
     pub(super) non_zeros: usize,
-    /// What a sparse format stores: weights or blocks.
+    /// How many blocks a sparse format stores.
     pub(super) stored: usize,
+    /// Outputs of a block: 1 or [`LANES`]; 0 in a dense format.
+    pub(super) height: usize,
     pub(super) bias: bool,
     pub(super) zero_points: bool,
     pub(super) input: Option<Input>,
@@ -144,9 +165,9 @@ pub(super) struct Sections {
     pub(super) sums: Range<usize>,
     /// i32 for each output, padded; where there are zero points.
     pub(super) zero_points: Range<usize>,
-    /// Where each output's places begin, and where the last end, u32; sparse formats.
+    /// Where the places of each output, or of each 16, begin, and where the last end, u32; sparse formats.
     pub(super) offsets: Range<usize>,
-    /// u16 for each stored thing; sparse formats.
+    /// u16 for each stored block; sparse formats.
     pub(super) places: Range<usize>,
     /// The weights.
     pub(super) values: Range<usize>,
@@ -161,10 +182,12 @@ impl Header {
 
     /// Inputs, padded to whole groups in integer formats.
     pub(super) fn padded_inputs(&self) -> usize {
-        match self.format.is_integer() {
-            true => self.inputs.div_ceil(GROUP) * GROUP,
-            false => self.inputs,
-        }
+        self.places() * self.format.group()
+    }
+
+    /// How many places there are along the inputs.
+    pub(super) fn places(&self) -> usize {
+        self.inputs.div_ceil(self.format.group())
     }
 
     /// Refuses what the format cannot hold.
@@ -217,14 +240,15 @@ impl Header {
         let scales = section(&[integer, tiles, TILE, 4])?;
         let sums = section(&[integer, tiles, TILE, 4])?;
         let zero_points = section(&[zero_points, tiles, TILE, 4])?;
-        let offsets = section(&[sparse, self.outputs.checked_add(1).ok_or_else(overflow)?, 4])?;
+        let bands = self.outputs.div_ceil(self.height.max(1));
+        let offsets = section(&[sparse, bands.checked_add(1).ok_or_else(overflow)?, 4])?;
         let places = section(&[sparse, self.stored, 2])?;
         let values = match self.format {
             Format::F32 => section(&[tiles, TILE, self.inputs, 4]),
             Format::F16 | Format::Bf16 => section(&[tiles, TILE, self.inputs, 2]),
             Format::Int8 => section(&[tiles, TILE, self.padded_inputs()]),
-            Format::SparseF32 => section(&[self.stored, 4]),
-            Format::SparseInt8 => section(&[self.stored, GROUP]),
+            Format::SparseF32 => section(&[self.stored, self.height, 4]),
+            Format::SparseInt8 => section(&[self.stored, self.height, GROUP]),
         }?;
         Ok(Sections { bias, scales, sums, zero_points, offsets, places, values, total: end })
     }
@@ -238,7 +262,7 @@ impl Header {
         };
         let flags =
             if self.bias { BIAS } else { 0 } | if self.zero_points { ZERO_POINTS } else { 0 } | input_flag;
-        let fields: [&[u8]; 14] = [
+        let fields: [&[u8]; 15] = [
             MAGIC,
             &VERSION.to_le_bytes(),
             &self.format.code().to_le_bytes(),
@@ -253,6 +277,7 @@ impl Header {
             &(total as u64).to_le_bytes(),
             &input.limits.0.to_le_bytes(),
             &input.limits.1.to_le_bytes(),
+            &(self.height as u32).to_le_bytes(),
         ];
         bytes.fill(0);
         let filled = fields.iter().copied().flatten();
@@ -292,12 +317,16 @@ impl Header {
         let known = BIAS | ZERO_POINTS | INPUT_U8 | INPUT_I8;
         let is_set = |flag: u32| flags & flag != 0;
         if flags & !known != 0
-            || header[80..120].iter().any(|&byte| byte != 0)
+            || header[84..120].iter().any(|&byte| byte != 0)
             || (is_set(INPUT_U8) && is_set(INPUT_I8))
             || (is_set(ZERO_POINTS) && format != Format::Int8)
             || (is_set(INPUT_U8 | INPUT_I8) && !format.is_integer())
         {
             return Err(refuse(format!("the flags {flags:#x} have no meaning for {format} weights")));
+        }
+        let height = u32_at(80) as usize;
+        if !(if format.is_sparse() { &[1, LANES][..] } else { &[0] }).contains(&height) {
+            return Err(refuse(format!("blocks of {height} outputs have no meaning for {format} weights")));
         }
         let size = |at: usize| {
             usize::try_from(u64_at(at)).map_err(|_| refuse(format!("a size of {} does not fit", u64_at(at))))
@@ -317,15 +346,15 @@ impl Header {
             inputs: size(32)?,
             non_zeros: size(40)?,
             stored: size(48)?,
+            height,
             bias: is_set(BIAS),
             zero_points: is_set(ZERO_POINTS),
             input,
         };
         let sections = header.sections().map_err(|error| refuse(error.to_string()))?;
-        let room = match format {
-            Format::SparseF32 => header.stored,
-            Format::SparseInt8 => header.stored.saturating_mul(GROUP),
-            _ => header.outputs.saturating_mul(header.inputs),
+        let room = match format.is_sparse() {
+            true => header.stored.saturating_mul(height * format.group()),
+            false => header.outputs.saturating_mul(header.inputs),
         };
         if header.non_zeros > room {
             let reason = format!("{} weights are not zero, but there are {room}", header.non_zeros);

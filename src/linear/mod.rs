@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod activations;
+mod blocks;
 mod bytes;
+mod codes;
 mod dense;
 mod finish;
 mod forward;
@@ -15,6 +17,7 @@ mod layer;
 mod layout;
 mod matmul;
 mod pack;
+mod panels;
 mod scratch;
 mod size;
 mod sparse;

@@ -1,7 +1,7 @@
 //! Weights become packed bytes: everything is checked first, then written section by section.
 
 use super::layer::{check_finite, write_header};
-use super::layout::{Format, GROUP, Header, Sections, TILE};
+use super::layout::{Format, GROUP, Header, LANES, Sections, TILE};
 use super::weights::{CodesView, Values, Weights};
 use crate::element::Element;
 use crate::error::{Error, Result};
@@ -79,32 +79,31 @@ impl Weights<'_> {
                 (if sparse { Format::SparseInt8 } else { Format::Int8 }, affine)
             }
         };
-        let (non_zeros, stored) = match &self.values {
+        let counts = match &self.values {
             // Of rows without weights there can be more than anybody counts through.
-            _ if inputs == 0 => (0, 0),
+            _ if inputs == 0 => Counts::default(),
             Values::F32(view) => self.count_float(view)?,
             Values::F16(view) => self.count_float(view)?,
             Values::Bf16(view) => self.count_float(view)?,
             Values::Int8 { codes, zero_points, .. } => {
                 let codes = ShiftedCodes::of(codes);
-                let mut counts = (0, 0);
-                for n in 0..outputs {
-                    let zero =
-                        if zero_points.is_empty() { 0 } else { value_for(zero_points, n) + codes.shift };
-                    for block in (0..inputs).step_by(GROUP) {
-                        let alive = (block..(block + GROUP).min(inputs))
-                            .filter(|&k| self.survives(n, k) && i32::from(codes.get(n, k)) != zero)
-                            .count();
-                        counts.0 += alive;
-                        counts.1 += usize::from(alive > 0);
-                    }
-                }
-                counts
+                let zero =
+                    |n| if zero_points.is_empty() { 0 } else { value_for(zero_points, n) + codes.shift };
+                self.count(GROUP, |n, k| i32::from(codes.get(n, k)) != zero(n))
             }
         };
-        let stored = if format.is_sparse() { stored } else { 0 };
-        let header =
-            Header { format, outputs, inputs, non_zeros, stored, bias: false, zero_points, input: None };
+        let (height, stored) = if format.is_sparse() { counts.blocks() } else { (0, 0) };
+        let header = Header {
+            format,
+            outputs,
+            inputs,
+            non_zeros: counts.non_zeros,
+            stored,
+            height,
+            bias: false,
+            zero_points,
+            input: None,
+        };
         let sections = header.sections()?;
         Ok((header, sections))
     }
@@ -124,13 +123,33 @@ impl Weights<'_> {
         if self.survives(n, k) { codes.get(n, k) } else { 0 }
     }
 
-    /// How many weights are not zero, twice: each is also a stored thing. Refuses survivors that are not finite.
-    fn count_float<E: Element>(&self, view: &ArrayView2<'_, E>) -> Result<(usize, usize)> {
+    /// Refuses survivors that are not finite.
+    fn count_float<E: Element>(&self, view: &ArrayView2<'_, E>) -> Result<Counts> {
         let (outputs, inputs) = view.dim();
         let indices = || (0..outputs).flat_map(|n| (0..inputs).map(move |k| (n, k)));
         check_finite("weights", indices().map(|(n, k)| self.float(view, n, k).to_f32()))?;
-        let count = indices().filter(|&(n, k)| self.float(view, n, k).to_f32() != 0.0).count();
-        Ok((count, count))
+        Ok(self.count(1, |n, k| view[[n, k]].to_f32() != 0.0))
+    }
+
+    /// Counts surviving weights that are not zero, and the blocks of `group` inputs that hold one.
+    fn count(&self, group: usize, is_not_zero: impl Fn(usize, usize) -> bool) -> Counts {
+        let (outputs, inputs) = self.dim();
+        let mut counts = Counts::default();
+        for band in (0..outputs).step_by(LANES) {
+            for block in (0..inputs).step_by(group) {
+                let mut low = 0;
+                for n in band..(band + LANES).min(outputs) {
+                    let alive = (block..(block + group).min(inputs))
+                        .filter(|&k| self.survives(n, k) && is_not_zero(n, k))
+                        .count();
+                    counts.non_zeros += alive;
+                    low += usize::from(alive > 0);
+                }
+                counts.low += low;
+                counts.high += usize::from(low > 0);
+            }
+        }
+        counts
     }
 
     fn write_float<E: Element>(
@@ -147,19 +166,11 @@ impl Weights<'_> {
             }
         };
         if header.format.is_sparse() {
-            let mut at = 0_usize;
-            for n in 0..header.outputs {
-                set(packed, &sections.offsets, n, (at as u32).to_le_bytes());
-                for k in 0..header.inputs {
-                    let value = self.float(view, n, k);
-                    if value.to_f32() != 0.0 {
-                        set(packed, &sections.places, at, (k as u16).to_le_bytes());
-                        write(section(packed, &sections.values).get_mut(at * size..(at + 1) * size), value);
-                        at += 1;
-                    }
-                }
-            }
-            set(packed, &sections.offsets, header.outputs, (at as u32).to_le_bytes());
+            write_blocks(header, sections, packed, |packed, slot, n, k| {
+                let value = if n < header.outputs { self.float(view, n, k) } else { E::default() };
+                write(section(packed, &sections.values).get_mut(slot * size..(slot + 1) * size), value);
+                value.to_f32() != 0.0
+            });
             return;
         }
         let values = section(packed, &sections.values);
@@ -178,35 +189,78 @@ impl Weights<'_> {
         sections: &Sections,
         packed: &mut [u8],
     ) {
-        let (outputs, inputs) = (header.outputs, header.inputs);
-        let groups = inputs.div_ceil(GROUP);
-        let mut at = 0_usize;
+        let (outputs, inputs, groups) = (header.outputs, header.inputs, header.places());
+        let block = |n: usize, group: usize| -> [i8; GROUP] {
+            std::array::from_fn(|i| match group * GROUP + i {
+                k if n < outputs && k < inputs => self.code(codes, n, k),
+                _ => 0,
+            })
+        };
         for n in 0..outputs {
-            if header.format.is_sparse() {
-                set(packed, &sections.offsets, n, (at as u32).to_le_bytes());
-            }
-            let mut sum = 0_i32;
-            for group in 0..groups {
-                let block: [i8; GROUP] = std::array::from_fn(|i| match group * GROUP + i {
-                    k if k < inputs => self.code(codes, n, k),
-                    _ => 0,
-                });
-                sum += block.iter().map(|&code| i32::from(code)).sum::<i32>();
-                let bytes = block.map(|code| code as u8);
-                if !header.format.is_sparse() {
-                    set(packed, &sections.values, (n / TILE * groups + group) * TILE + n % TILE, bytes);
-                } else if block != [0; GROUP] {
-                    set(packed, &sections.places, at, (group as u16).to_le_bytes());
-                    set(packed, &sections.values, at, bytes);
-                    at += 1;
-                }
-            }
+            let sum = (0..groups).flat_map(|group| block(n, group)).map(i32::from).sum::<i32>();
             set(packed, &sections.sums, n, sum.to_le_bytes());
         }
         if header.format.is_sparse() {
-            set(packed, &sections.offsets, outputs, (at as u32).to_le_bytes());
+            write_blocks(header, sections, packed, |packed, slot, n, group| {
+                let block = block(n, group);
+                set(packed, &sections.values, slot, block.map(|code| code as u8));
+                block != [0; GROUP]
+            });
+            return;
+        }
+        for n in 0..outputs {
+            for group in 0..groups {
+                let slot = (n / TILE * groups + group) * TILE + n % TILE;
+                set(packed, &sections.values, slot, block(n, group).map(|code| code as u8));
+            }
         }
     }
+}
+
+/// What there is to store.
+#[derive(Default)]
+struct Counts {
+    /// Weights that are not zero.
+    non_zeros: usize,
+    /// Blocks of one output that are not all zero.
+    low: usize,
+    /// Blocks of [`LANES`] outputs that are not all zero.
+    high: usize,
+}
+
+impl Counts {
+    /// The height of the blocks to store, and how many there are of them: whichever takes fewer bytes, of 4 for each output
+    /// and 2 for the place. High ones if they are filled to two thirds or more, about; from there on they are faster as well.
+    fn blocks(&self) -> (usize, usize) {
+        let bytes = |blocks: usize, height: usize| blocks.saturating_mul(2 + 4 * height);
+        if bytes(self.high, LANES) <= bytes(self.low, 1) { (LANES, self.high) } else { (1, self.low) }
+    }
+}
+
+/// Writes offsets and places. `write(packed, slot, n, place)` writes the part of a block that belongs to output `n` into slot
+/// `slot` of the values, and says whether it is not zero; what was written for a block that is all zero does not stay.
+fn write_blocks(
+    header: &Header,
+    sections: &Sections,
+    packed: &mut [u8],
+    mut write: impl FnMut(&mut [u8], usize, usize, usize) -> bool,
+) {
+    let height = header.height.max(1);
+    let mut at = 0_usize;
+    for band in 0..header.outputs.div_ceil(height) {
+        set(packed, &sections.offsets, band, (at as u32).to_le_bytes());
+        for place in 0..header.places() {
+            let mut alive = false;
+            for row in 0..height {
+                alive |= write(packed, at * height + row, band * height + row, place);
+            }
+            if alive {
+                set(packed, &sections.places, at, (place as u16).to_le_bytes());
+                at += 1;
+            }
+        }
+    }
+    set(packed, &sections.offsets, header.outputs.div_ceil(height), (at as u32).to_le_bytes());
 }
 
 /// int8 codes, or uint8 ones moved to int8.

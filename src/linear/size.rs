@@ -25,6 +25,7 @@ impl Format {
             inputs,
             non_zeros: 0,
             stored: 0,
+            height: 0,
             bias: false,
             zero_points,
             input: None,

@@ -1,4 +1,4 @@
-//! Sparse products: for each output its surviving weights, each multiplied with many rows at once.
+//! Sparse products of single outputs: for each its surviving weights, each multiplied with many rows at once.
 //!
 //! Activations are turned first, so that the rows of an input lie side by side. A weight is then one broadcast and one
 //! multiply-add for every 4 to 16 rows, and its place only chooses which input to read.
@@ -6,6 +6,7 @@
 use super::finish::Finish;
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
+use super::panels::Cut;
 use crate::context::Context;
 use crate::element::Element;
 use crate::kernels::{Group, LANES, Operation, TileMut, Token, for_each_tile};
@@ -18,12 +19,17 @@ const PIECE: usize = 1 << 19;
 const MOST: usize = 4 * LANES;
 
 /// How many rows lie side by side when there are `rows`.
-pub(super) fn lanes(rows: usize) -> usize {
+fn lanes(rows: usize) -> usize {
     match rows.div_ceil(LANES) {
         0 | 1 => LANES,
         2 => 2 * LANES,
         _ => MOST,
     }
+}
+
+/// How `rows` rows are laid side by side.
+pub(super) fn cut(rows: usize) -> Cut {
+    Cut::Padded(lanes(rows))
 }
 
 fn piece(layer: &PackedLinear<'_>, lanes: usize) -> (usize, usize) {
@@ -85,7 +91,7 @@ impl<Y: Element> Float<'_, Y> {
                 for sum in sums.iter_mut() {
                     *sum += bias;
                 }
-                Y::narrow(token, sums, out);
+                *out = Y::narrowed(token, *sums);
             }
             waiting.add(&mut self.tile, col, &out);
         }
@@ -173,9 +179,7 @@ impl<Y: Element> Operation for FloatRow<'_, Y> {
                 }
                 *slot = sum + self.layer.bias_of(output);
             }
-            let mut out = [Y::default(); TILE];
-            Y::narrow(token, &sums, &mut out);
-            self.tile.store_row(0, start, &out);
+            self.tile.store(0, start, Y::narrowed(token, sums));
         }
     }
 }
@@ -253,7 +257,7 @@ impl<F: Finish> Int8<'_, F> {
                         sums[group][lane].wrapping_sub(zero_points[group][lane].wrapping_mul(column_sum));
                     values[lane] = F::value(sum, scales[group][lane] * column_scale, bias);
                 }
-                F::convert(token, &values, &mut out[group]);
+                out[group] = F::convert(token, values);
             }
             waiting.add(&mut self.tile, col, &out);
         }

@@ -42,9 +42,9 @@ impl Interval {
 
 /// What a pass finds. Comparisons only, so exact in any order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extrema {
-    min: f32,
-    max: f32,
+pub(crate) struct Extrema {
+    pub(crate) min: f32,
+    pub(crate) max: f32,
     /// The largest bits without the sign: an infinity or a NaN shows as [`INFINITE`] or more.
     magnitude: u32,
 }
@@ -54,12 +54,13 @@ const INFINITE: u32 = 0x7f80_0000;
 impl Extrema {
     pub(super) const NONE: Extrema = Extrema { min: f32::INFINITY, max: f32::NEG_INFINITY, magnitude: 0 };
 
+    /// Those of a single 0.
+    pub(crate) const ZERO: Extrema = Extrema { min: 0.0, max: 0.0, magnitude: 0 };
+
+    /// To add many values to.
     #[inline(always)]
-    fn add(&mut self, x: f32) {
-        self.min = if x < self.min { x } else { self.min };
-        self.max = if x > self.max { x } else { self.max };
-        let magnitude = x.to_bits() & 0x7fff_ffff;
-        self.magnitude = if magnitude > self.magnitude { magnitude } else { self.magnitude };
+    pub(crate) fn wide(self) -> Wide {
+        Wide { min: [self.min; LANES], max: [self.max; LANES], magnitude: [self.magnitude; LANES] }
     }
 
     #[inline(always)]
@@ -70,7 +71,7 @@ impl Extrema {
         self
     }
 
-    pub(super) fn is_finite(self) -> bool {
+    pub(crate) fn is_finite(self) -> bool {
         self.magnitude < INFINITE
     }
 
@@ -142,12 +143,26 @@ impl<E: Element> Operation for Scan<'_, E> {
 #[inline(always)]
 fn scan<E: Element, T: Token>(token: T, values: &[E]) -> Extrema {
     let mut buffer = [0.0; BUFFER];
-    let mut min = [f32::INFINITY; LANES];
-    let mut max = [f32::NEG_INFINITY; LANES];
-    let mut magnitude = [0_u32; LANES];
-    let mut all = Extrema::NONE;
+    let mut wide = Extrema::NONE.wide();
     for values in values.chunks(BUFFER) {
-        let values = E::widened(token, values, &mut buffer);
+        wide.add(E::widened(token, values, &mut buffer));
+    }
+    wide.all()
+}
+
+/// [`Extrema`] in several lanes, so that a vector of values is added at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Wide {
+    min: [f32; LANES],
+    max: [f32; LANES],
+    magnitude: [u32; LANES],
+}
+
+impl Wide {
+    #[inline(always)]
+    pub(crate) fn add(&mut self, values: &[f32]) {
+        // Copies of its own, which stay in registers.
+        let Wide { mut min, mut max, mut magnitude } = *self;
         let (vectors, rest) = values.as_chunks::<LANES>();
         for vector in vectors {
             for lane in 0..LANES {
@@ -158,12 +173,23 @@ fn scan<E: Element, T: Token>(token: T, values: &[E]) -> Extrema {
                 magnitude[lane] = if bits > magnitude[lane] { bits } else { magnitude[lane] };
             }
         }
-        rest.iter().for_each(|&x| all.add(x));
+        for (lane, &x) in rest.iter().enumerate() {
+            min[lane] = if x < min[lane] { x } else { min[lane] };
+            max[lane] = if x > max[lane] { x } else { max[lane] };
+            magnitude[lane] = magnitude[lane].max(x.to_bits() & 0x7fff_ffff);
+        }
+        *self = Wide { min, max, magnitude };
     }
-    for lane in 0..LANES {
-        all = all.union(Extrema { min: min[lane], max: max[lane], magnitude: magnitude[lane] });
+
+    #[inline(always)]
+    pub(crate) fn all(self) -> Extrema {
+        let mut all = Extrema::NONE;
+        for lane in 0..LANES {
+            let Wide { min, max, magnitude } = self;
+            all = all.union(Extrema { min: min[lane], max: max[lane], magnitude: magnitude[lane] });
+        }
+        all
     }
-    all
 }
 
 /// One channel that lies in stretches of `inner` elements.

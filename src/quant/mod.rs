@@ -33,6 +33,8 @@ mod histogram;
 mod observer;
 mod params;
 mod quantized;
+#[cfg(feature = "linear")]
+mod quotient;
 mod range;
 mod rounding;
 mod saved;
@@ -51,3 +53,5 @@ pub use quantized::{Codes, QuantizedArray};
 pub use range::Range;
 pub use rounding::Arithmetic;
 pub use scheme::Scheme;
+#[cfg(feature = "linear")]
+pub(crate) use {extrema::Extrema, quotient::Divisor};

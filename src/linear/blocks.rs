@@ -1,0 +1,179 @@
+//! Sparse products whose blocks span 16 outputs: a block is one place, one load of weights, and one multiply-add for each
+//! row. So what survives runs nearly as fast as a dense layer's weights do.
+
+use super::codes::CodeRows;
+use super::finish::{Finish, Outputs, RowParameters};
+use super::layer::PackedLinear;
+use super::layout::{GROUP, LANES};
+use super::panels::Cut;
+use crate::context::Context;
+use crate::element::Element;
+use crate::kernels::{Group, Operation, TileMut, Token, for_each_tile};
+use ndarray::ArrayViewMut2;
+
+/// Rows of a piece, a multiple of every panel's.
+const ROWS: usize = 64;
+
+/// Products in a piece, about.
+const PIECE: usize = 1 << 21;
+
+/// How rows of `x` are laid side by side for the instruction set.
+pub(super) fn cut(context: &Context) -> Cut {
+    context.isa().run(PanelRows)
+}
+
+struct PanelRows;
+
+impl Operation for PanelRows {
+    type Output = Cut;
+    #[inline(always)]
+    fn run<T: Token>(self, _token: T) -> Cut {
+        Cut::Halved(T::PANEL)
+    }
+}
+
+/// The tile of `y` that one thread computes at a time. Depends on the layer and the number of rows alone.
+fn piece(layer: &PackedLinear<'_>, rows: usize) -> (usize, usize) {
+    let products = (layer.non_zeros() / layer.out_features().max(1) + 1) * LANES * rows.clamp(1, ROWS);
+    (ROWS, PIECE.div_ceil(products) * LANES)
+}
+
+/// A sparse int8 layer; `turned` as `turn_codes` made it of the codes in `x`.
+pub(super) fn int8<F: Finish>(
+    context: &Context,
+    layer: &PackedLinear<'_>,
+    turned: &[u8],
+    x: &CodeRows<'_>,
+    y: ArrayViewMut2<'_, F::Out>,
+) {
+    let piece = piece(layer, y.nrows());
+    for_each_tile(context, y, piece, |at, tile| {
+        context.isa().run(Int8::<F> { layer, turned, x, at, tile });
+    });
+}
+
+struct Int8<'a, F: Finish> {
+    layer: &'a PackedLinear<'a>,
+    turned: &'a [u8],
+    x: &'a CodeRows<'a>,
+    at: (usize, usize),
+    tile: TileMut<'a, F::Out>,
+}
+
+impl<F: Finish> Operation for Int8<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let depth = self.x.padded / GROUP;
+        let turned: &[T::Staged] = bytemuck::try_cast_slice(self.turned).unwrap_or_default();
+        let turned = turned.as_chunks::<GROUP>().0.get(self.at.0 * depth..).unwrap_or_default();
+        for block in (0..self.tile.rows()).step_by(T::PANEL) {
+            for panel in Cut::Halved(T::PANEL).panels(self.tile.rows() - block) {
+                let first = block + panel.first;
+                let x = turned.get(first * depth..(first + panel.width) * depth).unwrap_or_default();
+                match panel.width {
+                    16 => self.multiply::<T, 16>(token, x, first),
+                    8 => self.multiply::<T, 8>(token, x, first),
+                    4 => self.multiply::<T, 4>(token, x, first),
+                    2 => self.multiply::<T, 2>(token, x, first),
+                    _ => self.multiply::<T, 1>(token, x, first),
+                }
+            }
+        }
+    }
+}
+
+impl<F: Finish> Int8<'_, F> {
+    /// The rows from `first` on. Their panel stays in the first cache while the weights of all outputs pass by, in the order
+    /// in which they lie.
+    #[inline(always)]
+    fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[Group<T::Staged>], first: usize) {
+        let x = x.as_chunks::<R>().0;
+        let stored = self.layer.stored::<{ LANES * GROUP }>();
+        let mut rows = [RowParameters::default(); R];
+        for (offset, row) in rows.iter_mut().enumerate() {
+            *row = self.x.row(self.at.0 + first + offset, self.layer.in_features());
+        }
+        for start in (0..self.tile.cols()).step_by(LANES) {
+            for offset in 0..R {
+                self.tile.expect_store(first + offset, start, LANES);
+            }
+            let band = (self.at.1 + start) / LANES;
+            let (places, blocks) = stored.of(band);
+            let outputs = Outputs::of(self.layer, band);
+            let mut products = [[0; LANES]; R];
+            token.dot_tiles(x, places, bytemuck::cast_slice(blocks), &mut products);
+            for (offset, (products, row)) in products.iter().zip(rows).enumerate() {
+                let out = outputs.finish::<F, T>(token, products, row);
+                self.tile.store(first + offset, start, out);
+            }
+        }
+    }
+}
+
+/// A sparse f32 layer; `turned` as `turn_floats` made it.
+pub(super) fn float<Y: Element>(
+    context: &Context,
+    layer: &PackedLinear<'_>,
+    turned: &[f32],
+    y: ArrayViewMut2<'_, Y>,
+) {
+    let piece = piece(layer, y.nrows());
+    for_each_tile(context, y, piece, |at, tile| {
+        context.isa().run(Float { layer, turned, at, tile });
+    });
+}
+
+struct Float<'a, Y> {
+    layer: &'a PackedLinear<'a>,
+    turned: &'a [f32],
+    at: (usize, usize),
+    tile: TileMut<'a, Y>,
+}
+
+impl<Y: Element> Operation for Float<'_, Y> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let depth = self.layer.in_features();
+        let turned = self.turned.get(self.at.0 * depth..).unwrap_or_default();
+        for block in (0..self.tile.rows()).step_by(T::PANEL) {
+            for panel in Cut::Halved(T::PANEL).panels(self.tile.rows() - block) {
+                let first = block + panel.first;
+                let x = turned.get(first * depth..(first + panel.width) * depth).unwrap_or_default();
+                match panel.width {
+                    16 => self.multiply::<T, 16>(token, x, first),
+                    8 => self.multiply::<T, 8>(token, x, first),
+                    4 => self.multiply::<T, 4>(token, x, first),
+                    2 => self.multiply::<T, 2>(token, x, first),
+                    _ => self.multiply::<T, 1>(token, x, first),
+                }
+            }
+        }
+    }
+}
+
+impl<Y: Element> Float<'_, Y> {
+    #[inline(always)]
+    fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[f32], first: usize) {
+        let x = x.as_chunks::<R>().0;
+        let stored = self.layer.stored::<{ LANES * 4 }>();
+        for start in (0..self.tile.cols()).step_by(LANES) {
+            for offset in 0..R {
+                self.tile.expect_store(first + offset, start, LANES);
+            }
+            let band = (self.at.1 + start) / LANES;
+            let (places, blocks) = stored.of(band);
+            let bias = Outputs::<LANES>::of(self.layer, band).bias;
+            let mut sums = [[0.0; LANES]; R];
+            token.multiply_tiles(x, places, blocks, &mut sums);
+            for (offset, sums) in sums.iter().enumerate() {
+                let mut sums = *sums;
+                for (sum, bias) in sums.iter_mut().zip(bias) {
+                    *sum += bias;
+                }
+                self.tile.store(first + offset, start, Y::narrowed(token, sums));
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Activations as uint8 codes, quantized row by row in one pass, or taken as they are.
+
+use super::activations::{CHUNK, ROWS, Row, contiguous};
+use super::finish::RowParameters;
+use super::layout::Input;
+use super::scratch::Scratch;
+use crate::context::Context;
+use crate::element::Element;
+use crate::error::{Error, Result};
+use crate::kernels::{BLOCK, Operation, Rows, Staged, Token, for_each_piece};
+use crate::quant::{Code, CodeType, Divisor, Extrema};
+use ndarray::ArrayView2;
+
+/// Activations as uint8 codes (int8 ones moved by 128), staged as the kernels of the instruction set want them.
+pub(super) struct CodeRows<'a> {
+    /// `[rows][padded inputs]` of the token's staged type.
+    pub(super) codes: &'a mut [u8],
+    /// A scale for each row.
+    pub(super) scales: &'a mut [f32],
+    /// A zero point for each row, of the uint8 code.
+    pub(super) zero_points: &'a mut [i32],
+    /// The sum of each row's codes; empty where the weights need none.
+    pub(super) sums: &'a mut [i32],
+    pub(super) padded: usize,
+}
+
+/// The size of a staged code.
+pub(super) struct StagedBytes;
+
+impl Operation for StagedBytes {
+    type Output = usize;
+    #[inline(always)]
+    fn run<T: Token>(self, _token: T) -> usize {
+        size_of::<T::Staged>()
+    }
+}
+
+impl<'a> CodeRows<'a> {
+    /// The scratch that any instruction set needs at most.
+    pub(super) fn scratch_bytes(rows: usize, padded: usize) -> Option<usize> {
+        let codes = Scratch::bytes_for(rows.checked_mul(padded)?, size_of::<i16>())?;
+        Scratch::bytes_for(rows, 4)?.checked_mul(3)?.checked_add(codes)
+    }
+
+    pub(super) fn take(
+        context: &Context,
+        rows: usize,
+        padded: usize,
+        with_sums: bool,
+        scratch: &mut Scratch<'a>,
+    ) -> Self {
+        CodeRows {
+            codes: scratch.take(rows * padded * context.isa().run(StagedBytes)),
+            scales: scratch.take(rows),
+            zero_points: scratch.take(rows),
+            sums: scratch.take(if with_sums { rows } else { 0 }),
+            padded,
+        }
+    }
+
+    /// Quantizes `x` with fixed parameters, or with each row's own range.
+    ///
+    /// Dynamic: the range is widened to hold 0, `scale = (max - min) / 255`, `zero_point = round(-min / scale)`; a row of
+    /// zeros (or of numbers too small for a normal scale) has scale 1. Both: `code = clamp(round(x / scale) + zero_point)`,
+    /// all rounding to nearest even.
+    pub(super) fn quantize<X: Element>(
+        &mut self,
+        context: &Context,
+        x: &ArrayView2<'_, X>,
+        input: Option<Input>,
+    ) -> Result<()> {
+        self.for_each_rows(context, |first, rows| context.isa().run(Quantize { x, input, first, rows }));
+        let Some(row) = self.scales.iter().position(|scale| scale.is_nan()) else { return Ok(()) };
+        let column = (0..x.ncols()).find(|&k| !Element::to_f32(x[[row, k]]).is_finite()).unwrap_or(0);
+        Err(Error::NotFinite {
+            argument: "x".into(),
+            index: row * x.ncols() + column,
+            value: x.get([row, column]).map_or(f32::NAN, |&value| Element::to_f32(value)),
+        })
+    }
+
+    /// Takes codes as they are, with one zero point for all or one for each row.
+    pub(super) fn copy<C: Code>(&mut self, context: &Context, x: &ArrayView2<'_, C>, zero_points: &[i32]) {
+        self.for_each_rows(context, |first, rows| context.isa().run(Copy { x, zero_points, first, rows }));
+    }
+
+    fn for_each_rows(&mut self, context: &Context, body: impl Fn(usize, Staging<'_>) + Sync) {
+        let row_bytes = self.padded * context.isa().run(StagedBytes);
+        let sums = (!self.sums.is_empty()).then_some(&mut *self.sums);
+        let codes = Rows::new(&mut *self.codes, row_bytes);
+        let parts = (&mut *self.scales, &mut *self.zero_points, sums, codes);
+        for_each_piece(context, parts, ROWS, |first, (scales, zero_points, sums, codes)| {
+            body(first, Staging { scales, zero_points, sums, codes: codes.into_slice(), row_bytes });
+        });
+    }
+
+    /// What belongs to row `row`, of `inputs` codes.
+    #[inline(always)]
+    pub(super) fn row(&self, row: usize, inputs: usize) -> RowParameters {
+        let zero_point = self.zero_points.get(row).copied().unwrap_or(0);
+        RowParameters {
+            scale: self.scales.get(row).copied().unwrap_or(1.0),
+            zero_point,
+            centred: self
+                .sums
+                .get(row)
+                .map_or(0, |sum| sum.wrapping_sub(zero_point.wrapping_mul(inputs as i32))),
+        }
+    }
+}
+
+/// Scale and zero point of uint8 codes for a finite range that holds 0.
+#[inline(always)]
+fn parameters_of(low: f32, high: f32) -> (f32, i32) {
+    let range = high - low;
+    // Beyond the largest f32 the range has to be divided before it is taken.
+    let scale = if range.is_finite() { range / 255.0 } else { high / 255.0 - low / 255.0 };
+    if scale < f32::MIN_POSITIVE {
+        return (1.0, 0);
+    }
+    let zero_point = (-low / scale).round_ties_even().clamp(0.0, 255.0);
+    (scale, zero_point as i32)
+}
+
+/// Some rows of a [`CodeRows`].
+struct Staging<'a> {
+    scales: &'a mut [f32],
+    zero_points: &'a mut [i32],
+    sums: Option<&'a mut [i32]>,
+    codes: &'a mut [u8],
+    row_bytes: usize,
+}
+
+impl Staging<'_> {
+    fn len(&self) -> usize {
+        self.scales.len().min(self.zero_points.len())
+    }
+
+    #[inline(always)]
+    fn codes<S: Staged>(&mut self, row: usize) -> &mut [S] {
+        let bytes = self.codes.get_mut(row * self.row_bytes..(row + 1) * self.row_bytes);
+        bytemuck::try_cast_slice_mut(bytes.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// What a row ends with: its parameters, zeros as padding, and the sum of its codes.
+    #[inline(always)]
+    fn finish<S: Staged>(&mut self, row: usize, inputs: usize, (scale, zero_point): (f32, i32)) {
+        self.scales[row] = scale;
+        self.zero_points[row] = zero_point;
+        let codes = self.codes::<S>(row);
+        codes.get_mut(inputs..).unwrap_or_default().fill(S::from_code(0));
+        if self.sums.is_some() {
+            let sum = self.codes::<S>(row).iter().map(|&code| code.into()).sum();
+            if let Some(slot) = self.sums.as_mut().and_then(|sums| sums.get_mut(row)) {
+                *slot = sum;
+            }
+        }
+    }
+}
+
+struct Quantize<'a, 'x, X> {
+    x: &'a ArrayView2<'x, X>,
+    input: Option<Input>,
+    first: usize,
+    rows: Staging<'a>,
+}
+
+impl<X: Element> Operation for Quantize<'_, '_, X> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);
+        let inputs = self.x.ncols();
+        for row in 0..self.rows.len() {
+            let source = Row { x: self.x, row: self.first + row };
+            let (scale, zero_point, limits) = match self.input {
+                Some(input) => {
+                    let shift = input.shift();
+                    let limits = (input.limits.0 + shift, input.limits.1 + shift);
+                    (input.scale, input.zero_point + shift, limits)
+                }
+                None => {
+                    let mut range = Extrema::ZERO.wide();
+                    for start in (0..inputs).step_by(source.step()) {
+                        range.add(source.chunk(token, start, &mut raw, &mut buffer));
+                    }
+                    let range = range.all();
+                    // A scale that is not a number tells `CodeRows::quantize` where to look.
+                    let (scale, zero_point) =
+                        if range.is_finite() { parameters_of(range.min, range.max) } else { (f32::NAN, 0) };
+                    (scale, zero_point, (0, 255))
+                }
+            };
+            let divisor = Divisor::new(scale, limits.0 - zero_point, limits.1 - zero_point);
+            let codes = self.rows.codes::<T::Staged>(row);
+            for start in (0..inputs).step_by(source.step()) {
+                let values = source.chunk(token, start, &mut raw, &mut buffer);
+                let (blocks, rest) = values.as_chunks::<BLOCK>();
+                let (slots, rest_slots) = codes.get_mut(start..).unwrap_or_default().as_chunks_mut::<BLOCK>();
+                for (slots, values) in slots.iter_mut().zip(blocks) {
+                    *slots = token.stage(divisor.steps(values), zero_point);
+                }
+                if !rest.is_empty() {
+                    let mut last = [0.0; BLOCK];
+                    last[..rest.len()].copy_from_slice(rest);
+                    let staged = token.stage(divisor.steps(&last), zero_point);
+                    let slots = slots.get_mut(blocks.len()).map_or(rest_slots, |slots| &mut slots[..]);
+                    let len = rest.len().min(slots.len());
+                    slots[..len].copy_from_slice(&staged[..len]);
+                }
+            }
+            self.rows.finish::<T::Staged>(row, inputs, (scale, zero_point));
+        }
+    }
+}
+
+struct Copy<'a, 'x, C> {
+    x: &'a ArrayView2<'x, C>,
+    zero_points: &'a [i32],
+    first: usize,
+    rows: Staging<'a>,
+}
+
+impl<C: Code> Operation for Copy<'_, '_, C> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, _token: T) {
+        let shift = if C::TYPE == CodeType::I8 { 128 } else { 0 };
+        for row in 0..self.rows.len() {
+            let codes = self.rows.codes::<T::Staged>(row);
+            let index = self.first + row;
+            if let Some(source) = contiguous(self.x, index) {
+                for (code, value) in codes.iter_mut().zip(source) {
+                    *code = T::Staged::from_code(value.to_i32() + shift);
+                }
+            } else {
+                for (code, value) in codes.iter_mut().zip(self.x.row(index)) {
+                    *code = T::Staged::from_code(value.to_i32() + shift);
+                }
+            }
+            let zero_point = match self.zero_points {
+                [one] => *one,
+                each => each.get(index).copied().unwrap_or(0),
+            };
+            self.rows.finish::<T::Staged>(row, self.x.ncols(), (1.0, zero_point + shift));
+        }
+    }
+}

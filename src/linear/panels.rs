@@ -1,0 +1,205 @@
+//! How rows are laid side by side, for kernels that multiply one weight with several rows.
+
+use super::activations::{CHUNK, Row, as_f32, contiguous};
+use super::codes::StagedBytes;
+use super::layout::{GROUP, LANES};
+use crate::context::Context;
+use crate::element::Element;
+use crate::kernels::{Operation, Staged as _, TileMut, Token, for_each_tile};
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+/// The cut of rows into panels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cut {
+    /// Panels of so many rows; what is missing in the last is zeros.
+    Padded(usize),
+    /// Panels of so many rows, a power of two; what is left goes into panels of half as many, and so on down to one.
+    Halved(usize),
+}
+
+/// Some rows, side by side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Panel {
+    /// Its first row, counted from where the cut begins.
+    pub(super) first: usize,
+    /// How many rows it has.
+    pub(super) rows: usize,
+    /// How many it has room for.
+    pub(super) width: usize,
+}
+
+impl Cut {
+    /// How many rows lie side by side at most.
+    pub(super) fn most(self) -> usize {
+        match self {
+            Cut::Padded(width) | Cut::Halved(width) => width.max(1),
+        }
+    }
+
+    /// How many rows there is room for when there are `rows`: whole panels.
+    pub(super) fn room(self, rows: usize) -> usize {
+        rows.div_ceil(self.most()) * self.most()
+    }
+
+    /// The panels of the next `rows` rows, at most [`most`](Cut::most) of them.
+    #[inline(always)]
+    pub(super) fn panels(self, rows: usize) -> impl Iterator<Item = Panel> {
+        let rows = rows.min(self.most());
+        let mut first = 0;
+        std::iter::from_fn(move || {
+            let left = rows - first;
+            let width = match self {
+                _ if left == 0 => return None,
+                Cut::Padded(width) => width,
+                Cut::Halved(width) if left >= width => width,
+                Cut::Halved(_) => 1 << left.ilog2(),
+            };
+            let panel = Panel { first, rows: width.min(left), width };
+            first += panel.rows;
+            Some(panel)
+        })
+    }
+}
+
+/// Lays rows side by side, as `cut` says: `turned[panel][k][row]`.
+pub(super) fn turn_floats(context: &Context, x: &ArrayView2<'_, impl Element>, cut: Cut, turned: &mut [f32]) {
+    let (rows, inputs) = x.dim();
+    let shape = (rows.div_ceil(cut.most()), inputs * cut.most());
+    let Ok(matrix) = ArrayViewMut2::from_shape(shape, turned) else { return };
+    for_each_tile(context, matrix, (1, usize::MAX), |(block, _), tile| {
+        context.isa().run(Turn { x, cut, first: block * cut.most(), tile });
+    });
+}
+
+struct Turn<'a, 'x, X> {
+    x: &'a ArrayView2<'x, X>,
+    cut: Cut,
+    first: usize,
+    tile: TileMut<'a, f32>,
+}
+
+impl<X: Element> Operation for Turn<'_, '_, X> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);
+        let mut out = self.tile.row_mut(0);
+        for panel in self.cut.panels(self.x.nrows() - self.first) {
+            let (columns, rest) = out.split_at_mut((self.x.ncols() * panel.width).min(out.len()));
+            out = rest;
+            if panel.width > panel.rows {
+                columns.fill(0.0);
+            }
+            if let (LANES, LANES, Some(x)) = (panel.width, panel.rows, as_f32(self.x)) {
+                let mut rows: [&[[u8; 4]]; LANES] = [&[]; LANES];
+                for (row, slot) in rows.iter_mut().enumerate() {
+                    let row = contiguous(&x, self.first + panel.first + row).unwrap_or_default();
+                    *slot = bytemuck::cast_slice(row);
+                }
+                if rows.iter().all(|row| row.len() == self.x.ncols()) {
+                    token.interleave(
+                        rows,
+                        bytemuck::cast_slice_mut::<f32, [u8; 4]>(columns).as_chunks_mut().0,
+                    );
+                    continue;
+                }
+            }
+            for row in 0..panel.rows {
+                let source = Row { x: self.x, row: self.first + panel.first + row };
+                for start in (0..self.x.ncols()).step_by(CHUNK) {
+                    let values = source.chunk(token, start, &mut raw, &mut buffer);
+                    let columns = columns.chunks_exact_mut(panel.width).skip(start);
+                    for (column, value) in columns.zip(values) {
+                        column[row] = *value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Lays rows of staged codes side by side, as `cut` says: `turned[panel][group][row][i]`.
+pub(super) fn turn_codes(
+    context: &Context,
+    codes: &[u8],
+    (rows, padded): (usize, usize),
+    cut: Cut,
+    turned: &mut [u8],
+) {
+    let size = context.isa().run(StagedBytes);
+    let shape = (rows.div_ceil(cut.most()), padded * cut.most() * size);
+    let Ok(matrix) = ArrayViewMut2::from_shape(shape, turned) else { return };
+    for_each_tile(context, matrix, (1, usize::MAX), |(block, _), tile| {
+        context.isa().run(TurnCodes { codes, rows, padded, cut, first: block * cut.most(), tile });
+    });
+}
+
+struct TurnCodes<'a> {
+    codes: &'a [u8],
+    rows: usize,
+    padded: usize,
+    cut: Cut,
+    first: usize,
+    tile: TileMut<'a, u8>,
+}
+
+impl Operation for TurnCodes<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let codes: &[T::Staged] = bytemuck::try_cast_slice(self.codes).unwrap_or_default();
+        let out: &mut [T::Staged] = bytemuck::try_cast_slice_mut(self.tile.row_mut(0)).unwrap_or_default();
+        let mut out = out.as_chunks_mut::<GROUP>().0;
+        for panel in self.cut.panels(self.rows - self.first) {
+            let (columns, rest) = out.split_at_mut((self.padded / GROUP * panel.width).min(out.len()));
+            out = rest;
+            if panel.width > panel.rows {
+                columns.fill([T::Staged::from_code(0); GROUP]);
+            }
+            if let (LANES, LANES, Ok(columns)) =
+                (panel.width, panel.rows, bytemuck::try_cast_slice_mut::<_, [u8; 4]>(columns))
+                && size_of::<T::Staged>() == 1
+            {
+                let mut rows: [&[[u8; 4]]; LANES] = [&[]; LANES];
+                for (row, slot) in rows.iter_mut().enumerate() {
+                    let start = (self.first + panel.first + row) * self.padded;
+                    let codes = codes.get(start..start + self.padded).unwrap_or_default();
+                    *slot = bytemuck::try_cast_slice(codes).unwrap_or_default();
+                }
+                token.interleave(rows, columns.as_chunks_mut().0);
+                continue;
+            }
+            for row in 0..panel.rows {
+                let start = (self.first + panel.first + row) * self.padded;
+                let groups = codes.get(start..start + self.padded).unwrap_or_default().as_chunks::<GROUP>().0;
+                for (slot, group) in columns.iter_mut().skip(row).step_by(panel.width).zip(groups) {
+                    *slot = *group;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_hold_every_row_once() {
+        for width in [1, 4, 16] {
+            for rows in 0..=width {
+                for cut in [Cut::Padded(width), Cut::Halved(width)] {
+                    let mut next = 0;
+                    for panel in cut.panels(rows) {
+                        assert_eq!(panel.first, next, "{cut:?} {rows}");
+                        assert!(panel.rows >= 1 && panel.rows <= panel.width && panel.width <= width);
+                        next += panel.rows;
+                    }
+                    assert_eq!(next, rows, "{cut:?}");
+                }
+            }
+        }
+        let widths: Vec<usize> = Cut::Halved(16).panels(13).map(|panel| panel.width).collect();
+        assert_eq!(widths, [8, 4, 1]);
+    }
+}
