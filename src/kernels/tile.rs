@@ -54,9 +54,8 @@ impl<T: Copy> TileMut<'_, T> {
                 start.cast::<[T; N]>().write_unaligned(values);
             }
         } else {
-            // A copy, so that only this path has the values in memory.
-            let values = values;
-            self.store_row(row, col, &values);
+            // Of a copy, so that only this path has the values in memory.
+            self.store_row(row, col, &{ values });
         }
     }
 

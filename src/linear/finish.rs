@@ -95,12 +95,12 @@ impl<const N: usize> Outputs<N> {
     ) -> [F::Out; N] {
         // (x - zx) (w - zw) = x w - zx w - zw (x - zx), summed. Wrapping: the result fits, so its parts may not.
         let mut sums = *products;
-        for n in 0..N {
-            sums[n] = sums[n].wrapping_sub(row.zero_point.wrapping_mul(self.sums[n]));
+        for (sum, codes) in sums.iter_mut().zip(&self.sums) {
+            *sum = sum.wrapping_sub(row.zero_point.wrapping_mul(*codes));
         }
         if row.centred != 0 {
-            for n in 0..N {
-                sums[n] = sums[n].wrapping_sub(row.centred.wrapping_mul(self.zero_points[n]));
+            for (sum, zero_point) in sums.iter_mut().zip(&self.zero_points) {
+                *sum = sum.wrapping_sub(row.centred.wrapping_mul(*zero_point));
             }
         }
         let mut values = [F::Value::default(); N];

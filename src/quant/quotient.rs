@@ -31,7 +31,7 @@ impl Divisor {
     #[inline(always)]
     pub(crate) fn new(scale: f32, low: i32, high: i32) -> Self {
         // Between these the reciprocal is a normal number, rounded to its last bit.
-        let is_fine = scale >= f32::MIN_POSITIVE && scale <= 1.0 / f32::MIN_POSITIVE;
+        let is_fine = (f32::MIN_POSITIVE..=1.0 / f32::MIN_POSITIVE).contains(&scale);
         let inverse = if is_fine { 1.0 / scale } else { f32::NAN };
         Divisor { scale, inverse, low: low as f32, high: high as f32 }
     }
