@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::int8::{Int8Layer, Int8Network};
 use crate::network::{Layer, Network};
-use crate::pruning::BLOCK;
+use crate::pruning::block;
 use tersor::f16;
 use tersor::prune::Ranking;
 use tersor::quant::{Distortion, Histogram};
@@ -29,9 +29,10 @@ pub fn explain(
 }
 
 fn threshold(ranking: Option<&Ranking>) -> String {
+    let (outputs, inputs) = block();
     match ranking {
         Some(Ranking { threshold: Some(threshold), units, survivors, .. }) => format!(
-            "pruned: in one competition of {units} blocks of {BLOCK} inputs from all layers, the {survivors} with a mean \
+            "pruned: in one competition of {units} blocks of {outputs} outputs and {inputs} inputs from all layers, the {survivors} with a mean \
              |weight| of at least {threshold:.5} survived"
         ),
         _ => "pruned: nothing survived".into(),

@@ -1,11 +1,15 @@
-//! Which weights die, while the network is fine-tuned: blocks of four, from all layers in one competition.
+//! Which weights die, while the network is fine-tuned: blocks of 16 outputs and four inputs, from all layers in one
+//! competition.
 
 use crate::Result;
+use tersor::linear::Format;
 use tersor::optim::Parameter;
 use tersor::prune::{Magnitude, Pattern, Pruner, Ranking, Schedule};
 
-/// Weights of four consecutive inputs live and die together: what the kernels for sparse int8 can skip.
-pub const BLOCK: usize = 4;
+/// `(outputs, inputs)` of the weights that live and die together: what the kernel for sparse int8 skips best.
+pub fn block() -> (usize, usize) {
+    Format::SparseInt8.block().unwrap_or((1, 1))
+}
 
 /// A schedule at work.
 pub struct Pruning {
@@ -25,7 +29,9 @@ impl Pruning {
     pub fn before_step(&mut self, step: u64, parameters: &mut [Parameter]) -> Result<()> {
         let Some(sparsity) = self.schedule.update_at(step) else { return Ok(()) };
         let weights: Vec<_> = parameters.iter().step_by(2).map(Parameter::master_view).collect();
-        let pruner = Pruner::new(Magnitude::l1()).pattern(Pattern::block(1, BLOCK)?).sparsity(sparsity);
+        let (outputs, inputs) = block();
+        let pattern = Pattern::block(outputs, inputs)?;
+        let pruner = Pruner::new(Magnitude::l1()).pattern(pattern).sparsity(sparsity);
         let decisions = pruner.decide_all(&weights)?;
         for (parameter, mask) in parameters.iter_mut().step_by(2).zip(decisions.masks) {
             parameter.set_mask(Some(mask))?;
