@@ -7,6 +7,7 @@ use super::dot::{self, BLOCK, Group, LANES, Staged, TILE};
 use super::isa::{Isa, Level};
 #[cfg(kernels = "x86_64")]
 use super::x86_64;
+use crate::element::DType;
 use half::{bf16, f16};
 
 /// A body that is compiled once for every instruction set.
@@ -62,6 +63,22 @@ pub(crate) trait Token: Copy {
             }
         }
         *sums = kept;
+    }
+
+    /// `sums[t][n] += sum over k of row[k] * tiles[t][k][n]`, in the order of k, of four tiles of little-endian weights at any
+    /// alignment; over the shortest of the slices. Weights pass by once, so they are widened on their way into registers.
+    ///
+    /// False, and nothing is done, where [`multiply_panel`](Token::multiply_panel) of one row is as good.
+    #[inline(always)]
+    fn multiply_row(
+        self,
+        row: &[f32],
+        weights: DType,
+        tiles: [&[u8]; 4],
+        sums: &mut [[f32; TILE]; 4],
+    ) -> bool {
+        let _ = (row, weights, tiles, sums);
+        false
     }
 
     /// `sums[g][r] += sum over j of columns[places[j]][g][r] * values[j]`, in an order that depends on `G` and the

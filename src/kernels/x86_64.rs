@@ -4,6 +4,7 @@ use super::cast;
 use super::dispatch::{Operation, Token, interleave};
 use super::dot::{BLOCK, Group, LANES, TILE};
 use super::{x86_64_dot, x86_64_float};
+use crate::element::DType;
 use half::f16;
 use std::arch::x86_64::*;
 
@@ -48,6 +49,19 @@ impl Token for Avx2 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_panel_avx2(rows, panel, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_row(
+        self,
+        row: &[f32],
+        weights: DType,
+        tiles: [&[u8]; 4],
+        sums: &mut [[f32; TILE]; 4],
+    ) -> bool {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_row_avx2(row, weights, tiles, sums) };
+        true
     }
 
     #[inline(always)]
@@ -190,6 +204,19 @@ impl Token for Avx512 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_panel_avx512(rows, panel, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_row(
+        self,
+        row: &[f32],
+        weights: DType,
+        tiles: [&[u8]; 4],
+        sums: &mut [[f32; TILE]; 4],
+    ) -> bool {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_row_avx512(row, weights, tiles, sums) };
+        true
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@
 //! Every function needs the features of the token that calls it: AVX-512F for `*_avx512`, AVX and FMA for `*_avx2`.
 
 use super::dot::{LANES, TILE};
+use crate::element::DType;
 use std::arch::x86_64::*;
 
 /// # Safety
@@ -280,6 +281,129 @@ pub(super) unsafe fn multiply_tiles_avx2<const R: usize>(
         for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
             _mm256_storeu_ps(sums.as_mut_ptr(), acc[0]);
             _mm256_storeu_ps(sums.as_mut_ptr().add(8), acc[1]);
+        }
+    }
+}
+
+/// See [`Token::multiply_row`](super::Token::multiply_row).
+///
+/// # Safety
+/// See above; F16C as well.
+#[inline(always)]
+pub(super) unsafe fn multiply_row_avx512(
+    row: &[f32],
+    weights: DType,
+    tiles: [&[u8]; 4],
+    sums: &mut [[f32; TILE]; 4],
+) {
+    // SAFETY: the caller vouches for the features; each loader reads the 16 elements of its type at the pointer.
+    unsafe {
+        match weights {
+            DType::F32 => row_avx512::<4>(row, tiles, sums, |at| _mm512_loadu_ps(at.cast())),
+            // Converting twice as many at a time takes more than twice as long on Zen 4.
+            DType::F16 => {
+                row_avx2::<2, 4>(row, &tiles, sums, |at| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())))
+            }
+            DType::Bf16 => row_avx512::<2>(row, tiles, sums, |at| {
+                let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+            }),
+        }
+    }
+}
+
+/// # Safety
+/// As [`multiply_row_avx512`]; `load` reads 16 elements of `SIZE` bytes.
+#[inline(always)]
+unsafe fn row_avx512<const SIZE: usize>(
+    row: &[f32],
+    tiles: [&[u8]; 4],
+    sums: &mut [[f32; TILE]; 4],
+    load: impl Fn(*const u8) -> __m512,
+) {
+    let len = tiles.iter().map(|tile| tile.len() / (TILE * SIZE)).min().unwrap_or(0).min(row.len());
+    // SAFETY: the caller vouches for the features; `k` is below `len`, so the two loads stay within element `k` of each tile,
+    // and those of sums within their 128 bytes; all take any alignment.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); 2]; 4];
+        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+            *acc = [_mm512_loadu_ps(sums.as_ptr()), _mm512_loadu_ps(sums.as_ptr().add(16))];
+        }
+        for (k, x) in row.iter().enumerate().take(len) {
+            let x = _mm512_set1_ps(*x);
+            for (acc, tile) in acc.iter_mut().zip(&tiles) {
+                let at = tile.as_ptr().add(k * TILE * SIZE);
+                acc[0] = _mm512_fmadd_ps(x, load(at), acc[0]);
+                acc[1] = _mm512_fmadd_ps(x, load(at.add(16 * SIZE)), acc[1]);
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+            _mm512_storeu_ps(sums.as_mut_ptr(), acc[0]);
+            _mm512_storeu_ps(sums.as_mut_ptr().add(16), acc[1]);
+        }
+    }
+}
+
+/// See [`Token::multiply_row`](super::Token::multiply_row).
+///
+/// # Safety
+/// See above; F16C as well.
+#[inline(always)]
+pub(super) unsafe fn multiply_row_avx2(
+    row: &[f32],
+    weights: DType,
+    tiles: [&[u8]; 4],
+    sums: &mut [[f32; TILE]; 4],
+) {
+    // Two tiles at a time: 8 of the 16 registers hold sums.
+    for (tiles, sums) in tiles.as_chunks::<2>().0.iter().zip(sums.as_chunks_mut::<2>().0) {
+        // SAFETY: the caller vouches for the features; each loader reads the 8 elements of its type at the pointer.
+        unsafe {
+            match weights {
+                DType::F32 => row_avx2::<4, 2>(row, tiles, sums, |at| _mm256_loadu_ps(at.cast())),
+                DType::F16 => {
+                    row_avx2::<2, 2>(row, tiles, sums, |at| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())))
+                }
+                DType::Bf16 => row_avx2::<2, 2>(row, tiles, sums, |at| {
+                    let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+                }),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`multiply_row_avx2`]; `load` reads 8 elements of `SIZE` bytes.
+#[inline(always)]
+unsafe fn row_avx2<const SIZE: usize, const TILES: usize>(
+    row: &[f32],
+    tiles: &[&[u8]; TILES],
+    sums: &mut [[f32; TILE]; TILES],
+    load: impl Fn(*const u8) -> __m256,
+) {
+    let len = tiles.iter().map(|tile| tile.len() / (TILE * SIZE)).min().unwrap_or(0).min(row.len());
+    // SAFETY: as in `row_avx512`.
+    unsafe {
+        let mut acc = [[_mm256_setzero_ps(); 4]; TILES];
+        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+            for (quarter, acc) in acc.iter_mut().enumerate() {
+                *acc = _mm256_loadu_ps(sums.as_ptr().add(8 * quarter));
+            }
+        }
+        for (k, x) in row.iter().enumerate().take(len) {
+            let x = _mm256_set1_ps(*x);
+            for (acc, tile) in acc.iter_mut().zip(tiles) {
+                let at = tile.as_ptr().add(k * TILE * SIZE);
+                for (quarter, acc) in acc.iter_mut().enumerate() {
+                    *acc = _mm256_fmadd_ps(x, load(at.add(8 * SIZE * quarter)), *acc);
+                }
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+            for (quarter, acc) in acc.iter().enumerate() {
+                _mm256_storeu_ps(sums.as_mut_ptr().add(8 * quarter), *acc);
+            }
         }
     }
 }

@@ -61,7 +61,8 @@ impl<W: Element, Y: Element> Operation for Float<'_, '_, W, Y> {
         for (offset, x) in x.iter_mut().enumerate().take(rows) {
             *x = self.x.row(row + offset);
         }
-        for start in (0..cols).step_by(TILE) {
+        let done = if rows == 1 { self.row(token, x[0]) } else { 0 };
+        for start in (done..cols).step_by(TILE) {
             let tile = (col + start) / TILE;
             let weights = self.layer.values(tile * inputs * TILE * W::DTYPE.size());
             sums[..rows].fill([0.0; TILE]);
@@ -95,6 +96,35 @@ impl<W: Element, Y: Element> Operation for Float<'_, '_, W, Y> {
                 self.tile.store(offset, start, Y::narrowed(token, *sums));
             }
         }
+    }
+}
+
+impl<W: Element, Y: Element> Float<'_, '_, W, Y> {
+    /// A single row, four tiles at a time: sums of different tiles need not wait for each other. Returns up to which column
+    /// whole fours went.
+    #[inline(always)]
+    fn row<T: Token>(&mut self, token: T, x: &[f32]) -> usize {
+        const TILES: usize = 4;
+        let tile_bytes = self.layer.in_features() * TILE * W::DTYPE.size();
+        let mut start = 0;
+        while start + TILES * TILE <= self.tile.cols() {
+            let first = (self.at.1 + start) / TILE;
+            let tiles = std::array::from_fn(|t| {
+                self.layer.values((first + t) * tile_bytes).get(..tile_bytes).unwrap_or_default()
+            });
+            let mut sums = [[0.0; TILE]; TILES];
+            if !token.multiply_row(x, W::DTYPE, tiles, &mut sums) {
+                break;
+            }
+            for (t, mut sums) in sums.into_iter().enumerate() {
+                for (sum, bias) in sums.iter_mut().zip(Outputs::<TILE>::of(self.layer, first + t).bias) {
+                    *sum += bias;
+                }
+                self.tile.store(0, start + t * TILE, Y::narrowed(token, sums));
+            }
+            start += TILES * TILE;
+        }
+        start
     }
 }
 
