@@ -35,6 +35,10 @@ pub(crate) trait Token: Copy {
     /// The rows at a time for which a kernel that keeps sums in registers runs best: 8 (32 registers) or 3 (16).
     const WIDE: bool = false;
 
+    /// The most rows for which [`multiply_panel`](Token::multiply_panel) keeps all sums in registers: a power of two, at most
+    /// 8.
+    const ROWS: usize = 4;
+
     /// The most rows for which [`dot_tiles`](Token::dot_tiles) and [`multiply_tiles`](Token::multiply_tiles) keep all sums in
     /// registers: a power of two, at most 16.
     const PANEL: usize = 4;
@@ -45,20 +49,19 @@ pub(crate) trait Token: Copy {
         a * b + c
     }
 
-    /// `sums[r][n] += sum over k of rows[r][k] * panel[k][n]`, in the order of k; over the shortest of the slices.
+    /// `sums[r][n] += sum over k of panel[k][r] * weights[k][n]`, in the order of k; over the shorter of the slices.
     #[inline(always)]
     fn multiply_panel<const R: usize>(
         self,
-        rows: [&[f32]; R],
-        panel: &[[f32; TILE]],
+        panel: &[[f32; R]],
+        weights: &[[f32; TILE]],
         sums: &mut [[f32; TILE]; R],
     ) {
-        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0);
         let mut kept = *sums;
-        for (k, weights) in panel.iter().enumerate().take(len) {
-            for (row, kept) in rows.iter().zip(&mut kept) {
+        for (rows, weights) in panel.iter().zip(weights) {
+            for (x, kept) in rows.iter().zip(&mut kept) {
                 for (sum, weight) in kept.iter_mut().zip(weights) {
-                    *sum = self.multiply_add(row[k], *weight, *sum);
+                    *sum = self.multiply_add(*x, *weight, *sum);
                 }
             }
         }

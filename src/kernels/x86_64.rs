@@ -43,12 +43,12 @@ impl Token for Avx2 {
     #[inline(always)]
     fn multiply_panel<const R: usize>(
         self,
-        rows: [&[f32]; R],
-        panel: &[[f32; TILE]],
+        panel: &[[f32; R]],
+        weights: &[[f32; TILE]],
         sums: &mut [[f32; TILE]; R],
     ) {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_float::multiply_panel_avx2(rows, panel, sums) }
+        unsafe { x86_64_float::multiply_panel_avx2(panel, weights, sums) }
     }
 
     #[inline(always)]
@@ -188,6 +188,7 @@ impl Token for Avx2 {
 impl Token for Avx512 {
     type Staged = u8;
     const WIDE: bool = true;
+    const ROWS: usize = 8;
     const PANEL: usize = 16;
 
     #[inline(always)]
@@ -198,12 +199,12 @@ impl Token for Avx512 {
     #[inline(always)]
     fn multiply_panel<const R: usize>(
         self,
-        rows: [&[f32]; R],
-        panel: &[[f32; TILE]],
+        panel: &[[f32; R]],
+        weights: &[[f32; TILE]],
         sums: &mut [[f32; TILE]; R],
     ) {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_float::multiply_panel_avx512(rows, panel, sums) }
+        unsafe { x86_64_float::multiply_panel_avx512(panel, weights, sums) }
     }
 
     #[inline(always)]

@@ -13,30 +13,27 @@ use std::arch::x86_64::*;
 /// See above.
 #[inline(always)]
 pub(super) unsafe fn multiply_panel_avx512<const R: usize>(
-    rows: [&[f32]; R],
-    panel: &[[f32; TILE]],
+    panel: &[[f32; R]],
+    weights: &[[f32; TILE]],
     sums: &mut [[f32; TILE]; R],
 ) {
-    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len());
-    // SAFETY: the caller vouches for the features; each load and store stays within an element of `panel` (128 bytes), of a
-    // row (4 bytes), both below `len`, or of `sums` (128 bytes), and takes any alignment.
+    // SAFETY: the caller vouches for the features; each load and store takes half of the 128 bytes of an element of `weights`
+    // or of `sums`, at any alignment.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); 2]; R];
-        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
-            *acc = [_mm512_loadu_ps(sums.as_ptr()), _mm512_loadu_ps(sums.as_ptr().add(16))];
+        for r in 0..R {
+            acc[r] = [_mm512_loadu_ps(sums[r].as_ptr()), _mm512_loadu_ps(sums[r].as_ptr().add(16))];
         }
-        for k in 0..len {
-            let weights = panel.as_ptr().add(k).cast::<f32>();
-            let w = [_mm512_loadu_ps(weights), _mm512_loadu_ps(weights.add(16))];
-            for (acc, row) in acc.iter_mut().zip(&rows) {
-                let x = _mm512_set1_ps(*row.get_unchecked(k));
-                acc[0] = _mm512_fmadd_ps(x, w[0], acc[0]);
-                acc[1] = _mm512_fmadd_ps(x, w[1], acc[1]);
+        for (rows, weights) in panel.iter().zip(weights) {
+            let w = [_mm512_loadu_ps(weights.as_ptr()), _mm512_loadu_ps(weights.as_ptr().add(16))];
+            for r in 0..R {
+                let x = _mm512_set1_ps(rows[r]);
+                acc[r] = [_mm512_fmadd_ps(x, w[0], acc[r][0]), _mm512_fmadd_ps(x, w[1], acc[r][1])];
             }
         }
-        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
-            _mm512_storeu_ps(sums.as_mut_ptr(), acc[0]);
-            _mm512_storeu_ps(sums.as_mut_ptr().add(16), acc[1]);
+        for r in 0..R {
+            _mm512_storeu_ps(sums[r].as_mut_ptr(), acc[r][0]);
+            _mm512_storeu_ps(sums[r].as_mut_ptr().add(16), acc[r][1]);
         }
     }
 }
@@ -45,35 +42,31 @@ pub(super) unsafe fn multiply_panel_avx512<const R: usize>(
 /// See above.
 #[inline(always)]
 pub(super) unsafe fn multiply_panel_avx2<const R: usize>(
-    rows: [&[f32]; R],
-    panel: &[[f32; TILE]],
+    panel: &[[f32; R]],
+    weights: &[[f32; TILE]],
     sums: &mut [[f32; TILE]; R],
 ) {
-    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len());
-    // SAFETY: as in `multiply_panel_avx512`.
-    unsafe {
-        let mut acc = [[_mm256_setzero_ps(); 4]; R];
-        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
-            for (quarter, acc) in acc.iter_mut().enumerate() {
-                *acc = _mm256_loadu_ps(sums.as_ptr().add(8 * quarter));
+    // Two halves of a tile: 8 registers of sums for four rows.
+    for half in [0, 16] {
+        // SAFETY: as in `multiply_panel_avx512`, with quarters of those bytes.
+        unsafe {
+            let mut acc = [[_mm256_setzero_ps(); 2]; R];
+            for r in 0..R {
+                let sums = sums[r].as_ptr().add(half);
+                acc[r] = [_mm256_loadu_ps(sums), _mm256_loadu_ps(sums.add(8))];
             }
-        }
-        for k in 0..len {
-            let weights = panel.as_ptr().add(k).cast::<f32>();
-            let mut x = [_mm256_setzero_ps(); R];
-            for (x, row) in x.iter_mut().zip(&rows) {
-                *x = _mm256_set1_ps(*row.get_unchecked(k));
-            }
-            for quarter in 0..4 {
-                let w = _mm256_loadu_ps(weights.add(8 * quarter));
-                for (acc, x) in acc.iter_mut().zip(x) {
-                    acc[quarter] = _mm256_fmadd_ps(x, w, acc[quarter]);
+            for (rows, weights) in panel.iter().zip(weights) {
+                let weights = weights.as_ptr().add(half);
+                let w = [_mm256_loadu_ps(weights), _mm256_loadu_ps(weights.add(8))];
+                for r in 0..R {
+                    let x = _mm256_set1_ps(rows[r]);
+                    acc[r] = [_mm256_fmadd_ps(x, w[0], acc[r][0]), _mm256_fmadd_ps(x, w[1], acc[r][1])];
                 }
             }
-        }
-        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
-            for (quarter, acc) in acc.iter().enumerate() {
-                _mm256_storeu_ps(sums.as_mut_ptr().add(8 * quarter), *acc);
+            for r in 0..R {
+                let sums = sums[r].as_mut_ptr().add(half);
+                _mm256_storeu_ps(sums, acc[r][0]);
+                _mm256_storeu_ps(sums.add(8), acc[r][1]);
             }
         }
     }

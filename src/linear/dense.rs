@@ -1,21 +1,21 @@
 //! Dense products: tiles of 32 outputs, several rows at a time so that a weight is used more than once in a register.
 
-use super::activations::FloatRows;
 use super::codes::CodeRows;
 use super::finish::{Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
+use super::panels::Cut;
 use crate::context::Context;
 use crate::element::Element;
 use crate::kernels::{Group, Operation, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
 
-/// Rows of a piece. Also how many sums a float product keeps on the stack.
-const ROWS: usize = 64;
+/// Rows of a piece, a multiple of every panel's. Also how many sums a float product keeps on the stack.
+const ROWS: usize = 128;
 
 /// Inputs whose widened weights a float product keeps on the stack.
-const PANEL: usize = 64;
+const DEPTH: usize = 64;
 
 /// Products in a piece, about: some 5 to 50 microseconds of work.
 const PIECE: usize = 1 << 21;
@@ -26,80 +26,107 @@ fn piece(rows: usize, inputs: usize) -> (usize, usize) {
     (ROWS, PIECE.div_ceil(products) * TILE)
 }
 
-/// A float layer.
+/// The most rows that lie side by side, on any instruction set.
+pub(super) const MOST_ROWS: usize = 8;
+
+/// How rows of `x` are laid side by side for [`float`] on the instruction set.
+pub(super) fn cut(context: &Context) -> Cut {
+    context.isa().run(Rows)
+}
+
+struct Rows;
+
+impl Operation for Rows {
+    type Output = Cut;
+    #[inline(always)]
+    fn run<T: Token>(self, _token: T) -> Cut {
+        Cut::Halved(T::ROWS)
+    }
+}
+
+/// A float layer; `turned` as `turn_floats` made it, or a single row.
 pub(super) fn float<W: Element, Y: Element>(
     context: &Context,
     layer: &PackedLinear<'_>,
-    x: &FloatRows<'_>,
+    turned: &[f32],
     y: ArrayViewMut2<'_, Y>,
 ) {
     let piece = piece(y.nrows(), layer.in_features());
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Float::<W, Y> { layer, x, at, tile, weights: PhantomData });
+        context.isa().run(Float::<W, Y> { layer, turned, at, tile, weights: PhantomData });
     });
 }
 
-struct Float<'a, 'x, W, Y> {
+struct Float<'a, W, Y> {
     layer: &'a PackedLinear<'a>,
-    x: &'a FloatRows<'x>,
+    turned: &'a [f32],
     at: (usize, usize),
     tile: TileMut<'a, Y>,
     weights: PhantomData<W>,
 }
 
-impl<W: Element, Y: Element> Operation for Float<'_, '_, W, Y> {
+/// What begins at a cache line: a vector that lies across two takes twice as long.
+#[repr(align(64))]
+struct Aligned<T>(T);
+
+impl<W: Element, Y: Element> Operation for Float<'_, W, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let (row, col) = self.at;
         let inputs = self.layer.in_features();
         let (rows, cols) = (self.tile.rows().min(ROWS), self.tile.cols());
-        let mut raw = [W::default(); PANEL * TILE];
-        let mut buffer = [0.0_f32; PANEL * TILE];
-        let mut sums = [[0.0_f32; TILE]; ROWS];
-        let mut x: [&[f32]; ROWS] = [&[]; ROWS];
-        for (offset, x) in x.iter_mut().enumerate().take(rows) {
-            *x = self.x.row(row + offset);
-        }
-        let done = if rows == 1 { self.row(token, x[0]) } else { 0 };
+        let mut raw = Aligned([W::default(); DEPTH * TILE]);
+        let mut buffer = Aligned([0.0_f32; DEPTH * TILE]);
+        let mut sums = Aligned([[0.0_f32; TILE]; ROWS]);
+        let sums = &mut sums.0;
+        let x = self.turned.get(row * inputs..(row + rows) * inputs).unwrap_or_default();
+        let done = if rows == 1 { self.row(token, x) } else { 0 };
         for start in (done..cols).step_by(TILE) {
             let tile = (col + start) / TILE;
             let weights = self.layer.values(tile * inputs * TILE * W::DTYPE.size());
             sums[..rows].fill([0.0; TILE]);
-            for first in (0..inputs).step_by(PANEL) {
-                let len = (inputs - first).min(PANEL);
+            for first in (0..inputs).step_by(DEPTH) {
+                let len = (inputs - first).min(DEPTH);
                 let bytes = weights.get(first * TILE * W::DTYPE.size()..).unwrap_or_default();
                 let bytes = bytes.get(..len * TILE * W::DTYPE.size()).unwrap_or_default();
                 // Bytes of a caller may begin anywhere.
                 let stored: &[W] = match bytemuck::try_cast_slice(bytes) {
                     Ok(stored) => stored,
                     Err(_) => {
-                        let raw = &mut raw[..len * TILE];
+                        let raw = &mut raw.0[..len * TILE];
                         bytemuck::cast_slice_mut::<W, u8>(raw).copy_from_slice(bytes);
                         raw
                     }
                 };
-                let panel = W::widened(token, stored, &mut buffer).as_chunks::<TILE>().0;
-                let mut done = 0;
-                if T::WIDE {
-                    done = multiply::<T, 8>(token, &x[..rows], first, panel, &mut sums, done);
-                    done = multiply::<T, 4>(token, &x[..rows], first, panel, &mut sums, done);
+                let weights = W::widened(token, stored, &mut buffer.0).as_chunks::<TILE>().0;
+                for block in (0..rows).step_by(T::ROWS) {
+                    for panel in Cut::Halved(T::ROWS).panels(rows - block) {
+                        let at = block + panel.first;
+                        let x = x.get(at * inputs..(at + panel.width) * inputs).unwrap_or_default();
+                        let sums = sums.get_mut(at..).unwrap_or_default();
+                        match panel.width {
+                            8 => multiply::<T, 8>(token, x, first, weights, sums),
+                            4 => multiply::<T, 4>(token, x, first, weights, sums),
+                            2 => multiply::<T, 2>(token, x, first, weights, sums),
+                            _ => multiply::<T, 1>(token, x, first, weights, sums),
+                        }
+                    }
                 }
-                done = multiply::<T, 3>(token, &x[..rows], first, panel, &mut sums, done);
-                multiply::<T, 1>(token, &x[..rows], first, panel, &mut sums, done);
             }
             let bias = Outputs::<TILE>::of(self.layer, tile).bias;
-            for (offset, sums) in sums.iter_mut().enumerate().take(rows) {
+            for (offset, sums) in sums.iter().enumerate().take(rows) {
+                let mut sums = *sums;
                 for (sum, bias) in sums.iter_mut().zip(bias) {
                     *sum += bias;
                 }
-                self.tile.store(offset, start, Y::narrowed(token, *sums));
+                self.tile.store(offset, start, Y::narrowed(token, sums));
             }
         }
     }
 }
 
-impl<W: Element, Y: Element> Float<'_, '_, W, Y> {
+impl<W: Element, Y: Element> Float<'_, W, Y> {
     /// A single row, four tiles at a time: sums of different tiles need not wait for each other. Returns up to which column
     /// whole fours went.
     #[inline(always)]
@@ -109,9 +136,10 @@ impl<W: Element, Y: Element> Float<'_, '_, W, Y> {
         let mut start = 0;
         while start + TILES * TILE <= self.tile.cols() {
             let first = (self.at.1 + start) / TILE;
-            let tiles = std::array::from_fn(|t| {
-                self.layer.values((first + t) * tile_bytes).get(..tile_bytes).unwrap_or_default()
-            });
+            let mut tiles: [&[u8]; TILES] = [&[]; TILES];
+            for (t, tile) in tiles.iter_mut().enumerate() {
+                *tile = self.layer.values((first + t) * tile_bytes).get(..tile_bytes).unwrap_or_default();
+            }
             let mut sums = [[0.0; TILE]; TILES];
             if !token.multiply_row(x, W::DTYPE, tiles, &mut sums) {
                 break;
@@ -128,28 +156,19 @@ impl<W: Element, Y: Element> Float<'_, '_, W, Y> {
     }
 }
 
-/// Adds the products of a panel for `R` rows at a time, from row `done` on; returns up to where whole `R` went.
+/// Adds the products of the inputs from `first` on to the sums of a panel of `R` rows.
 #[inline(always)]
 fn multiply<T: Token, const R: usize>(
     token: T,
-    x: &[&[f32]],
+    x: &[f32],
     first: usize,
-    panel: &[[f32; TILE]],
-    sums: &mut [[f32; TILE]; ROWS],
-    mut done: usize,
-) -> usize {
-    while let (Some(x), Some(sums)) = (
-        x.get(done..).and_then(|x| x.first_chunk::<R>()),
-        sums.get_mut(done..).and_then(|sums| sums.first_chunk_mut::<R>()),
-    ) {
-        let mut rows: [&[f32]; R] = [&[]; R];
-        for (row, x) in rows.iter_mut().zip(x) {
-            *row = x.get(first..first + panel.len()).unwrap_or_default();
-        }
-        token.multiply_panel(rows, panel, sums);
-        done += R;
+    weights: &[[f32; TILE]],
+    sums: &mut [[f32; TILE]],
+) {
+    let panel = x.as_chunks::<R>().0.get(first..).unwrap_or_default();
+    if let Some(sums) = sums.first_chunk_mut::<R>() {
+        token.multiply_panel(panel, weights, sums);
     }
-    done
 }
 
 /// An int8 layer.

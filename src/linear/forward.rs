@@ -27,7 +27,8 @@ impl PackedLinear<'_> {
         let turned = || rows.checked_next_multiple_of(sparse::cut(rows).most());
         let bytes = match self.format() {
             Format::F32 | Format::F16 | Format::Bf16 => {
-                rows.checked_mul(inputs).and_then(|len| Scratch::bytes_for(len, 4))
+                let turned = rows.checked_next_multiple_of(dense::MOST_ROWS);
+                turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
             }
             Format::SparseF32 => turned().and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4)),
             Format::Int8 => CodeRows::scratch_bytes(rows, padded),
@@ -53,7 +54,7 @@ impl PackedLinear<'_> {
     ) -> Result<()> {
         self.check_shapes(x.dim(), y.dim())?;
         let dense = !self.format().is_integer() && !self.format().is_sparse();
-        let bytes = if dense && is_ready(&x) { 0 } else { self.scratch_bytes(x.nrows())? };
+        let bytes = if dense && x.nrows() <= 1 && is_ready(&x) { 0 } else { self.scratch_bytes(x.nrows())? };
         self.run(x, y, &mut vec![0; bytes])
     }
 
@@ -199,8 +200,14 @@ impl PackedLinear<'_> {
         y: ArrayViewMut2<'_, Y>,
         mut scratch: Scratch<'s>,
     ) {
-        let rows = float_rows(context, &x, &mut scratch);
-        dense::float::<W, Y>(context, self, &rows, y);
+        if x.nrows() == 1 {
+            let row = float_rows(context, &x, &mut scratch);
+            return dense::float::<W, Y>(context, self, row.row(0), y);
+        }
+        let cut = dense::cut(context);
+        let turned = scratch.take(cut.room(x.nrows()) * x.ncols());
+        turn_floats(context, &x, cut, turned);
+        dense::float::<W, Y>(context, self, turned, y);
     }
 
     fn run_codes<X: Code>(
