@@ -172,7 +172,7 @@ pub(crate) trait Token: Copy {
 
     /// Lays rows of 4-byte elements side by side: `panel[k][r] = rows[r][k]`; over the shortest of the slices.
     #[inline(always)]
-    fn interleave(self, rows: [&[[u8; 4]]; LANES], panel: &mut [[[u8; 4]; LANES]]) {
+    fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]]) {
         interleave(rows, panel);
     }
 
@@ -221,7 +221,7 @@ pub(crate) trait Token: Copy {
 
 /// See [`Token::interleave`].
 #[inline(always)]
-pub(super) fn interleave(rows: [&[[u8; 4]]; LANES], panel: &mut [[[u8; 4]; LANES]]) {
+pub(super) fn interleave<const R: usize>(rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]]) {
     for (r, row) in rows.into_iter().enumerate() {
         for (column, element) in panel.iter_mut().zip(row) {
             column[r] = *element;

@@ -286,24 +286,41 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
-    fn interleave(self, rows: [&[[u8; 4]]; LANES], panel: &mut [[[u8; 4]; LANES]]) {
+    fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]]) {
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len());
-        let (panel, rest) = panel[..len].as_chunks_mut::<LANES>();
-        for (index, columns) in panel.iter_mut().enumerate() {
-            // SAFETY: the token proves AVX-512F; each load takes 16 elements of a row and each store one of the 16 columns,
-            // all of which lie within `len`, at any alignment.
+        // 16 vectors of 16 elements: of eight rows, those of two stretches.
+        let stretches = match R {
+            16 => 1,
+            8 => 2,
+            _ => return interleave(rows, panel),
+        };
+        let step = 16 * stretches;
+        for (index, columns) in panel[..len].chunks_exact_mut(step).enumerate() {
+            // SAFETY: the token proves AVX-512F; each load takes 16 elements of a row, each store the `R` elements of one of
+            // the `step` columns, all of which lie within `len`, at any alignment.
             unsafe {
-                let mut vectors = [_mm512_setzero_si512(); LANES];
-                for (vector, row) in vectors.iter_mut().zip(&rows) {
-                    *vector = _mm512_loadu_si512(row.as_ptr().add(index * LANES).cast());
+                let mut vectors = [_mm512_setzero_si512(); 16];
+                for stretch in 0..stretches {
+                    for r in 0..R {
+                        let at = rows[r].as_ptr().add(index * step + 16 * stretch);
+                        vectors[stretch * R + r] = _mm512_loadu_si512(at.cast());
+                    }
                 }
-                for (column, vector) in columns.iter_mut().zip(transpose(vectors)) {
-                    _mm512_storeu_si512(column.as_mut_ptr().cast(), vector);
+                let vectors = transpose(vectors);
+                for c in 0..16 {
+                    if stretches == 1 {
+                        _mm512_storeu_si512(columns[c].as_mut_ptr().cast(), vectors[c]);
+                    } else {
+                        let (low, high) =
+                            (_mm512_castsi512_si256(vectors[c]), _mm512_extracti64x4_epi64::<1>(vectors[c]));
+                        _mm256_storeu_si256(columns[c].as_mut_ptr().cast(), low);
+                        _mm256_storeu_si256(columns[16 + c].as_mut_ptr().cast(), high);
+                    }
                 }
             }
         }
-        let done = len - rest.len();
-        interleave(rows.map(|row| &row[done..len]), rest);
+        let done = len - len % step;
+        interleave(rows.map(|row| &row[done..len]), &mut panel[done..len]);
     }
 
     #[inline(always)]

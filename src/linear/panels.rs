@@ -2,7 +2,7 @@
 
 use super::activations::{CHUNK, Row, as_f32, contiguous};
 use super::codes::StagedBytes;
-use super::layout::{GROUP, LANES};
+use super::layout::GROUP;
 use crate::context::Context;
 use crate::element::Element;
 use crate::kernels::{Operation, Staged as _, TileMut, Token, for_each_tile};
@@ -90,17 +90,14 @@ impl<X: Element> Operation for Turn<'_, '_, X> {
             if panel.width > panel.rows {
                 columns.fill(0.0);
             }
-            if let (LANES, LANES, Some(x)) = (panel.width, panel.rows, as_f32(self.x)) {
-                let mut rows: [&[[u8; 4]]; LANES] = [&[]; LANES];
-                for (row, slot) in rows.iter_mut().enumerate() {
-                    let row = contiguous(&x, self.first + panel.first + row).unwrap_or_default();
-                    *slot = bytemuck::cast_slice(row);
-                }
-                if rows.iter().all(|row| row.len() == self.x.ncols()) {
-                    token.interleave(
-                        rows,
-                        bytemuck::cast_slice_mut::<f32, [u8; 4]>(columns).as_chunks_mut().0,
-                    );
+            if panel.width == panel.rows
+                && let Some(x) = as_f32(self.x).filter(|x| contiguous(x, 0).is_some())
+            {
+                let row = |r: usize| {
+                    bytemuck::cast_slice(contiguous(&x, self.first + panel.first + r).unwrap_or_default())
+                };
+                let columns = bytemuck::cast_slice_mut(columns);
+                if interleave(token, panel.width, row, columns) {
                     continue;
                 }
             }
@@ -156,18 +153,18 @@ impl Operation for TurnCodes<'_> {
             if panel.width > panel.rows {
                 columns.fill([T::Staged::from_code(0); GROUP]);
             }
-            if let (LANES, LANES, Ok(columns)) =
-                (panel.width, panel.rows, bytemuck::try_cast_slice_mut::<_, [u8; 4]>(columns))
+            if panel.width == panel.rows
                 && size_of::<T::Staged>() == 1
+                && let Ok(columns) = bytemuck::try_cast_slice_mut(columns)
             {
-                let mut rows: [&[[u8; 4]]; LANES] = [&[]; LANES];
-                for (row, slot) in rows.iter_mut().enumerate() {
-                    let start = (self.first + panel.first + row) * self.padded;
+                let row = |r: usize| {
+                    let start = (self.first + panel.first + r) * self.padded;
                     let codes = codes.get(start..start + self.padded).unwrap_or_default();
-                    *slot = bytemuck::try_cast_slice(codes).unwrap_or_default();
+                    bytemuck::try_cast_slice(codes).unwrap_or_default()
+                };
+                if interleave(token, panel.width, row, columns) {
+                    continue;
                 }
-                token.interleave(rows, columns.as_chunks_mut().0);
-                continue;
             }
             for row in 0..panel.rows {
                 let start = (self.first + panel.first + row) * self.padded;
@@ -178,6 +175,35 @@ impl Operation for TurnCodes<'_> {
             }
         }
     }
+}
+
+/// `columns[k][r] = row(r)[k]` for the widths that instruction sets have something for; false for others.
+#[inline(always)]
+fn interleave<'a, T: Token>(
+    token: T,
+    width: usize,
+    row: impl Fn(usize) -> &'a [[u8; 4]],
+    columns: &mut [[u8; 4]],
+) -> bool {
+    match width {
+        16 => interleave_rows::<T, 16>(token, row, columns),
+        8 => interleave_rows::<T, 8>(token, row, columns),
+        _ => return false,
+    }
+    true
+}
+
+#[inline(always)]
+fn interleave_rows<'a, T: Token, const R: usize>(
+    token: T,
+    row: impl Fn(usize) -> &'a [[u8; 4]],
+    columns: &mut [[u8; 4]],
+) {
+    let mut rows: [&[[u8; 4]]; R] = [&[]; R];
+    for (r, slot) in rows.iter_mut().enumerate() {
+        *slot = row(r);
+    }
+    token.interleave(rows, columns.as_chunks_mut().0);
 }
 
 #[cfg(test)]
