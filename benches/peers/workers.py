@@ -1,0 +1,107 @@
+"""A worker process: pinned, asked over its pipes, and stopped while it is not its turn."""
+import os
+import select
+import signal
+import subprocess
+
+
+# Seconds until a worker that does not answer is given up. Importing torch on a busy machine takes its time.
+PATIENCE = 300
+
+
+class Failed(Exception):
+    """Why a worker cannot do what it was asked."""
+
+
+class Worker:
+    def __init__(self, command, threads, cpus, log):
+        environment = dict(os.environ, PEERS_THREADS=str(threads), TF_CPP_MIN_LOG_LEVEL="3", RUST_BACKTRACE="0",
+                           # Freed memory is kept: else a peer that returns a new array pays page faults in every call.
+                           MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_="100000000000")
+        for name in ("OMP", "MKL", "OPENBLAS", "RAYON", "RTEN"):
+            environment[f"{name}_NUM_THREADS"] = str(threads)
+        with open(log, "a") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1, env=environment,
+                preexec_fn=lambda: os.sched_setaffinity(0, cpus))
+        self.hello = self.ask("hello")
+        self.version = self.hello.get("version", "")
+
+    def ask(self, request, **fields):
+        """Sends a request and waits for the answer's fields. The process runs only in between."""
+        line = "\t".join([request, *(f"{name}={value}" for name, value in fields.items())])
+        try:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+            if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
+                self.end()
+                raise Failed(f"no answer to {request} in {PATIENCE} s")
+            answer = self.process.stdout.readline()
+        except OSError:
+            answer = ""
+        if not answer:
+            self.end()
+            raise Failed(f"ended with status {self.process.returncode} on {request}")
+        # A pool that spins for more work would take the time of the next one.
+        self.process.send_signal(signal.SIGSTOP)
+        status, *parts = answer.rstrip("\n").split("\t")
+        if status != "ok":
+            raise Failed("\t".join(parts))
+        return dict(part.split("=", 1) for part in parts if "=" in part)
+
+    def cpu_seconds(self):
+        """What the process has used."""
+        try:
+            with open(f"/proc/{self.process.pid}/stat") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except OSError:
+            return 0.0
+
+    def drop(self):
+        """Lets go of the prepared layer; a worker that cannot is ended."""
+        try:
+            self.ask("drop")
+        except Failed:
+            self.end()
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Workers:
+    """Workers by name, thread count and role (ours may be its own peer), started when first needed."""
+
+    def __init__(self, commands, cpus, logs):
+        self.commands, self.cpus, self.logs, self.running = commands, cpus, logs, {}
+
+    def get(self, name, threads, role="peer"):
+        key = (name, threads, role)
+        worker = self.running.get(key)
+        if worker is None or worker.process.poll() is not None:
+            try:
+                command = self.commands.of(name, threads)
+            except RuntimeError as error:
+                raise Failed(str(error)) from error
+            worker = Worker(command, threads, set(self.cpus[:threads]), os.path.join(self.logs, f"{name}.log"))
+            self.running[key] = worker
+        return worker
+
+    def end(self):
+        for worker in self.running.values():
+            worker.end()
+
+
+def busy_seconds(cpus):
+    """What everybody together, the hypervisor too, has used of these processors."""
+    total = 0
+    with open("/proc/stat") as file:
+        for line in file:
+            name, *counts = line.split()
+            if name in {f"cpu{cpu}" for cpu in cpus}:
+                user, nice, system, _idle, _wait, irq, softirq, steal = map(int, counts[:8])
+                total += user + nice + system + irq + softirq + steal
+    return total / os.sysconf("SC_CLK_TCK")
