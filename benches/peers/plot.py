@@ -4,7 +4,7 @@ import math
 from families import FAMILIES
 
 COLOURS = ["#0b62a4", "#d9480f", "#2b8a3e", "#862e9c", "#c92a2a", "#0c8599", "#5f3dc4", "#e67700", "#495057", "#a61e4d", "#364fc7", "#66a80f", "#087f5b"]
-WIDTH, HEIGHT, LEFT, TOP, LEGEND = 430, 300, 52, 44, 250
+WIDTH, HEIGHT, LEFT, TOP, LEGEND = 430, 300, 52, 44, 260
 
 
 def series(rows):
@@ -41,6 +41,10 @@ def said(found):
     return f"pays below {found[1]:.0f}%" if found[0] == "below" else f"pays from {found[1]:.0f}%"
 
 
+def times(level):
+    return f"{level:g}x" if level >= 1 else f"1/{1 / level:g}x"
+
+
 def panel(title, lines, left, above):
     points = [point for line in lines.values() for point in line]
     # Powers of two around everything, 1 always among them.
@@ -57,7 +61,7 @@ def panel(title, lines, left, above):
     while level <= high:
         (x0, y), (x1, _) = at(first, level), at(last, level)
         style = 'stroke="#000" stroke-width="1.4"' if level == 1 else 'stroke="#ccc"'
-        out.append(f'<path d="M{x0:.1f} {y:.1f}H{x1:.1f}" {style}/><text x="{x0 - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{level:g}x</text>')
+        out.append(f'<path d="M{x0:.1f} {y:.1f}H{x1:.1f}" {style}/><text x="{x0 - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{times(level)}</text>')
         level *= 2
     for x in sorted({x for x, _ in points}):
         (across, bottom) = at(x, low)
@@ -90,11 +94,11 @@ def svg(head, rows):
     for (title, threads), lines in found.items():
         left, above = counts.index(threads) * across, patterns.index(title) * down
         out += panel(f"{title}, {threads} thread{'s' * (threads > 1)}", lines, left, above)
-    width, height = across * len(counts), down * len(patterns) + 24
-    note = (f"Speed-up over our own dense layer of the same type; a ring marks where it begins to pay. MxKxN. "
-            f"{head['machine']}, {head['isa']}, {head['date']}{', quick' if head['quick'] else ''}")
-    note = note.replace("&", "&amp;").replace("<", "&lt;")
+    width, height = across * len(counts), down * len(patterns) + 40
+    notes = ["Speed-up over our own dense layer of the same type, MxKxN; a ring marks where it begins to pay.",
+             f"{head['machine']}, {head['isa']}, {head['date']}{', quick' if head['quick'] else ''}"]
+    notes = [note.replace("&", "&amp;").replace("<", "&lt;") for note in notes]
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#fff"/>', *out,
-        f'<text x="{LEFT}" y="{height - 10}" fill="#444">{note}</text>', "</svg>", ""])
+        *(f'<text x="{LEFT}" y="{height - 26 + 18 * line}" fill="#444">{note}</text>' for line, note in enumerate(notes)), "</svg>", ""])
