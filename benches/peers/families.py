@@ -29,6 +29,9 @@ class Family:
     quick: bool = True
 
 
+# Ours on one thread, a peer of ours on more: what the other threads are worth.
+ONE_THREAD = ("tersor", "1 thread")
+
 FLOAT = 1e-5  # f32 sums of up to 4096 products
 FLOAT16 = 1e-3  # y rounded to f16
 INT8 = 3e-2  # activations quantized to 8 bits: 0.01 from rounding alone
@@ -53,7 +56,7 @@ def sparse_f32(sparsity):
 def int4(group):
     return Family(
         f"int4-{group}", f"int4 weights in groups of {group}, f32 in and out", "int4", INT8, 0.5 + 2 / group, "int8",
-        (("onnxruntime", "f32"), ("onnxruntime", "int8"), ("openvino", "f32"), ("openvino", "int8"), ("torch", "bf16"),
+        (("tersor", "int8"), ("onnxruntime", "f32"), ("onnxruntime", "int8"), ("openvino", "f32"), ("openvino", "int8"), ("torch", "bf16"),
          ("rten", "f32"), ("rten", "int8"), ("candle", "")),
         group=group, quick=group == 32)
 

@@ -13,7 +13,7 @@ def series(rows):
     found = {}
     for row in rows:
         family = families.get(row["family"])
-        if family and family.sparsity and row["worker"] == "tersor" and "ratio" in row:
+        if family and family.sparsity and (row["worker"], row["way"]) == ("tersor", "dense") and "ratio" in row:
             title = "f32, unstructured" if family.kind == "sparse-f32" else f"int8, blocks of {family.pattern}"
             lines = found.setdefault((title, row["threads"]), {})
             lines.setdefault(tuple(row["shape"]), []).append((100 * family.sparsity, row["ratio"]))

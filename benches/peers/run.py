@@ -41,7 +41,8 @@ def chosen(arguments):
     else:
         shapes = families.QUICK_SHAPES if arguments.quick else families.SHAPES
     parts = (arguments.peers or "").split(",")
-    peers = {family.name: [peer for peer in family.peers if any(part in " ".join(peer) for part in parts)] for family in picked}
+    peers = {family.name: [peer for peer in (*family.peers, families.ONE_THREAD) if any(part in " ".join(peer) for part in parts)]
+             for family in picked}
     threads = [int(count) for count in (arguments.threads or ("1" if arguments.quick else "1,2")).split(",")]
     if not picked or not any(peers.values()):
         sys.exit("run.py: no family or no peer is left")
@@ -107,7 +108,11 @@ class Run:
                 row["ours_check"] = measure.prepare(ours, reference, case, "", family.tolerance)
             except Failed as error:
                 ours, row["ours_error"] = None, str(error)
-            for worker, way in peers:
+            compared = [peer for peer in peers if count > 1 or peer != families.ONE_THREAD]
+            if not compared:  # a filter left nobody: ours alone
+                alone = measure.take_turns(ours, None, self.cpus[:count], self.settings) if ours else {}
+                self.emit({**row, "worker": "", "way": "", **alone})
+            for worker, way in compared:
                 self.emit({**row, "worker": worker, "way": way, **self.against(ours, reference, case, family, (worker, way), count)})
             if ours:
                 ours.drop()
@@ -116,7 +121,7 @@ class Run:
     def against(self, ours, reference, case, family, peer, threads):
         found = {}
         try:
-            process = self.workers.get(peer[0], threads)
+            process = self.workers.get(peer[0], 1 if peer == families.ONE_THREAD else threads)
             found["version"] = process.version
             found["check"] = measure.prepare(process, reference, case, peer[1], family.tolerance)
             found.update(measure.take_turns(ours, process, self.cpus[:threads], self.settings))

@@ -45,7 +45,12 @@ def int4_weights(rng, case):
     scales = ((0.5 + rng.random((case.n, groups))) * 0.008).astype(np.float16).astype(np.float32)
     case.write("codes.u4", codes)
     case.write("group_scales.f32", scales)
-    return (codes.astype(np.float32) - 8) * scales.repeat(case.group, 1)[:, : case.k]
+    w = (codes.astype(np.float32) - 8) * scales.repeat(case.group, 1)[:, : case.k]
+    # The same weights as int8, a scale for each output: what our own int8 layer makes of them.
+    int8_scales = np.abs(w).max(1) / 127
+    case.write("codes.i8", np.rint(w / int8_scales[:, None]))
+    case.write("scales.f32", int8_scales)
+    return w
 
 
 def make(case):
