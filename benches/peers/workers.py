@@ -1,4 +1,5 @@
 """A worker process: pinned, asked over its pipes, and stopped while it is not its turn."""
+import ctypes
 import os
 import select
 import signal
@@ -13,6 +14,13 @@ class Failed(Exception):
     """Why a worker cannot do what it was asked."""
 
 
+def begin(cpus):
+    """In the new process: pinned, and gone when its parent is. A stopped process would not notice that its input ended."""
+    os.sched_setaffinity(0, cpus)
+    parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+
+
 class Worker:
     def __init__(self, command, threads, cpus, log):
         environment = dict(os.environ, PEERS_THREADS=str(threads), TF_CPP_MIN_LOG_LEVEL="3", RUST_BACKTRACE="0",
@@ -23,7 +31,7 @@ class Worker:
         with open(log, "a") as errors:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1, env=environment,
-                preexec_fn=lambda: os.sched_setaffinity(0, cpus))
+                preexec_fn=lambda: begin(cpus))
         self.hello = self.ask("hello")
         self.version = self.hello.get("version", "")
 
