@@ -86,6 +86,9 @@ class Run:
         self.rows = []
 
     def emit(self, row):
+        for whose in ("ours", "peer"):
+            if f"{whose}_s" in row:
+                row[f"{whose}_of_limit"] = round(row["limit_s"] / row[f"{whose}_s"], 3)
         self.rows.append(row)
         self.out.write(json.dumps(row) + "\n")
         self.out.flush()
