@@ -12,6 +12,20 @@ fn main() {
     println!("cargo::rustc-env=TERSOR_HOST={}", variable("HOST"));
     println!("cargo::rustc-env=TERSOR_TARGET={}", variable("TARGET"));
 
+    // What a program that links the dynamic library asks for when it starts. The number is that of the ABI: it grows when a
+    // program would have to be built again, so a later library of the same number can take this one's place. Packages for
+    // Android take only files that end in `.so`; there the name has no number.
+    let soname = match variable("CARGO_CFG_TARGET_OS").as_str() {
+        "linux" | "freebsd" | "netbsd" | "openbsd" | "dragonfly" | "illumos" | "solaris" => {
+            Some("libtersor.so.0")
+        }
+        "android" => Some("libtersor.so"),
+        _ => None,
+    };
+    if let Some(soname) = soname {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,{soname}");
+    }
+
     // Android 15 refuses libraries whose segments are not aligned to 16 KB pages.
     if variable("CARGO_CFG_TARGET_OS") == "android" {
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,max-page-size=16384");

@@ -36,8 +36,16 @@ fn build(
             command.args(libraries.native_static_libs.split_whitespace());
         }
         Link::Dynamic => {
-            let folder = libraries.dynamic_library.parent().unwrap();
-            command.arg(&libraries.dynamic_library);
+            // As a package installs it: linkers find one name, and programs the other when they start.
+            let folder = directory.join("lib");
+            std::fs::create_dir_all(&folder).unwrap();
+            let names: &[&str] =
+                if cfg!(target_os = "linux") { &["libtersor.so", "libtersor.so.0"] } else { &[] };
+            let found = libraries.dynamic_library.file_name().unwrap();
+            for name in names.iter().map(|name| name.as_ref()).chain([found]) {
+                std::fs::copy(&libraries.dynamic_library, folder.join(name)).unwrap();
+            }
+            command.arg("-L").arg(&folder).arg("-ltersor");
             command.arg(format!("-Wl,-rpath,{}", folder.display())).args(["-lm", "-lpthread"]);
         }
     }

@@ -88,6 +88,21 @@ fn the_dynamic_library_exports_exactly_the_listed_functions() {
     assert_eq!(declared, exported, "declared in the header against exported by the library");
 }
 
+/// A library that replaces it has the same name only if programs need not be built again.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_dynamic_library_carries_the_number_of_its_abi() {
+    let library = &libraries().dynamic_library;
+    let output = run(std::process::Command::new("readelf").arg("-d").arg(library));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("(SONAME)"))
+        .filter_map(|line| line.split_once('[')?.1.strip_suffix(']'))
+        .collect();
+    assert_eq!(names, ["libtersor.so.0"]);
+}
+
 /// The names of the functions that the header declares.
 fn declarations(header: &str) -> impl Iterator<Item = String> + '_ {
     header.split("\nTERSOR_API\n").skip(1).filter_map(|declaration| {
