@@ -3,9 +3,9 @@
 use crate::context::tersor_context;
 use crate::ffi::Caller;
 use crate::panic::export;
-use crate::quantize::{Given, Matrix, given, tersor_quantize_options};
+use crate::quantize::{Given, Matrix, given, given_axis, tersor_quantize_options};
 use crate::status::{Failure, tersor_status};
-use tersor::quant::{CodeType, FakeQuantize, Params};
+use tersor::quant::{CodeType, FakeQuantizeView};
 
 /// The value of the int8 code of each `x`: what `tersor_quantize_i8_with_params` and `tersor_dequantize_i8`, one after the other, give.
 ///
@@ -171,17 +171,13 @@ fn backward(
     Ok(context.scope(|| fake.backward(x, dy, dx))?)
 }
 
-fn fake(
+fn fake<'a>(
     caller: Caller,
     code_type: CodeType,
     parameters: &Given,
     options: *const tersor_quantize_options,
-) -> Result<FakeQuantize, Failure> {
+) -> Result<FakeQuantizeView<'a>, Failure> {
     let options = caller.options("options", options)?;
-    let mut zeros = Vec::new();
-    let view = given(caller, code_type, parameters, &options, &mut zeros)?;
-    let (lowest, highest) = view.limits();
-    let params = Params::new(code_type, view.scales().to_vec(), view.zero_points().to_vec(), view.axis())?;
-    let params = params.with_limits(lowest, highest)?.with_arithmetic(view.arithmetic())?;
-    Ok(FakeQuantize::new(params))
+    let axis = given_axis(parameters.channels, &options)?;
+    Ok(FakeQuantizeView::new(given(caller, code_type, parameters, axis, &options)?))
 }

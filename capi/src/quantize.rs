@@ -301,6 +301,7 @@ impl Found {
 }
 
 /// Parameters that the caller has.
+#[derive(Clone, Copy)]
 pub(crate) struct Given {
     pub(crate) scales: *const f32,
     pub(crate) zero_points: *const i32,
@@ -425,30 +426,33 @@ fn axis(options: &tersor_quantize_options) -> Result<Axis, Failure> {
     }
 }
 
-/// Given parameters, checked, as a view of the caller's arrays. `zeros` stands in for zero points that are NULL.
+/// Given parameters, checked, as a view of the caller's arrays.
 pub(crate) fn given<'a>(
     caller: Caller,
     code_type: CodeType,
     given: &Given,
+    axis: Option<Axis>,
     options: &tersor_quantize_options,
-    zeros: &'a mut Vec<i32>,
 ) -> Result<ParamsView<'a>, Failure> {
     let scales: &[f32] = caller.input("scales", given.scales, given.channels)?;
-    let zero_points: &[i32] = match caller.optional_input("zero_points", given.zero_points, given.channels)? {
-        Some(zero_points) => zero_points,
-        None => {
-            zeros.resize(scales.len(), 0);
-            zeros
-        }
+    let params = match caller.optional_input("zero_points", given.zero_points, given.channels)? {
+        Some(zero_points) => ParamsView::new(code_type, scales, zero_points, axis)?,
+        None => ParamsView::symmetric(code_type, scales, axis)?,
     };
-    let axis = if given.channels == 1 { None } else { Some(axis(options)?) };
-    let params = ParamsView::new(code_type, scales, zero_points, axis)?;
     let params = if options.lowest == options.highest {
         params
     } else {
         params.with_limits(options.lowest, options.highest).renamed(LIMITS)?
     };
     Ok(params.with_arithmetic(compat(options)?.arithmetic())?)
+}
+
+/// Along which axis of a matrix that many channels lie.
+pub(crate) fn given_axis(
+    channels: usize,
+    options: &tersor_quantize_options,
+) -> Result<Option<Axis>, Failure> {
+    if channels == 1 { Ok(None) } else { axis(options).map(Some) }
 }
 
 fn with_params<C: Code + Plain<C = C>>(
@@ -461,8 +465,8 @@ fn with_params<C: Code + Plain<C = C>>(
 ) -> Result<(), Failure> {
     let context = caller.context(context)?;
     let options = caller.options("options", options)?;
-    let mut zeros = Vec::new();
-    let params = given(caller, C::TYPE, &parameters, &options, &mut zeros)?;
+    let axis = given_axis(parameters.channels, &options)?;
+    let params = given(caller, C::TYPE, &parameters, axis, &options)?;
     let dst = caller.matrix_mut::<C>("dst", dst, src.rows, src.cols, dst_stride)?;
     let src = src.view(caller, "src")?;
     context.scope(|| params.quantize_into(src, dst)).renamed(&[("values", "src"), ("codes", "dst")])
@@ -479,8 +483,8 @@ fn dequantize<C: Code + Plain<C = C>>(
     let context = caller.context(context)?;
     let options = caller.options("options", options)?;
     let options = tersor_quantize_options { axis: options.axis, ..tersor_quantize_options::defaults() };
-    let mut zeros = Vec::new();
-    let params = given(caller, C::TYPE, &parameters, &options, &mut zeros)?;
+    let axis = given_axis(parameters.channels, &options)?;
+    let params = given(caller, C::TYPE, &parameters, axis, &options)?;
     let dst = caller.matrix_mut::<f32>("dst", dst, src.rows, src.cols, dst_stride)?;
     let src = src.view(caller, "src")?;
     context.scope(|| params.dequantize_into(src, dst)).renamed(&[("codes", "src"), ("values", "dst")])

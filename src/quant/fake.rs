@@ -1,14 +1,13 @@
 //! Fake quantization: the rounding of quantization in floating point, with a gradient, for training.
 
 use super::channels::Channels;
-use super::elementwise::{CHUNK, Grids, for_each_run};
+use super::elementwise::{CHUNK, Grids, for_each_run, for_each_run_of_two};
 use super::params::{Params, ParamsView};
 use super::rounding::{Arithmetic, Divide, Grid, Reciprocal, Rounder, Shifted, to_integer};
 use crate::context::Context;
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::kernels::{Operation, PIECE, Token, for_each_piece};
-use crate::row_major::{row_major, with_row_major_mut};
+use crate::kernels::{Operation, Token};
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 /// Rounds values to what their codes would mean, so that training sees what inference will compute.
@@ -48,6 +47,39 @@ impl FakeQuantize {
         &self.params
     }
 
+    /// As [`FakeQuantizeView::forward`].
+    pub fn forward<E: Element, D: Dimension>(
+        &self,
+        x: ArrayView<'_, E, D>,
+        y: ArrayViewMut<'_, E, D>,
+    ) -> Result<()> {
+        FakeQuantizeView::new(self.params.view()).forward(x, y)
+    }
+
+    /// As [`FakeQuantizeView::backward`].
+    pub fn backward<E: Element, D: Dimension>(
+        &self,
+        x: ArrayView<'_, E, D>,
+        dy: ArrayView<'_, E, D>,
+        dx: ArrayViewMut<'_, E, D>,
+    ) -> Result<()> {
+        FakeQuantizeView::new(self.params.view()).backward(x, dy, dx)
+    }
+}
+
+/// [`FakeQuantize`] with parameters that somebody else owns. Does the work, and allocates nothing if all arrays are
+/// contiguous or have contiguous rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FakeQuantizeView<'a> {
+    params: ParamsView<'a>,
+}
+
+impl<'a> FakeQuantizeView<'a> {
+    /// Fake quantization with those parameters.
+    pub fn new(params: ParamsView<'a>) -> Self {
+        FakeQuantizeView { params }
+    }
+
     /// Writes to `y` the value of the code of each `x`. A NaN becomes 0, an infinity the value of the last code.
     ///
     /// # Errors
@@ -57,7 +89,7 @@ impl FakeQuantize {
         x: ArrayView<'_, E, D>,
         y: ArrayViewMut<'_, E, D>,
     ) -> Result<()> {
-        let params = self.params.view();
+        let params = self.params;
         let channels = params.check_pair("x", x.shape(), "y", y.shape())?;
         let context = Context::current()?;
         let isa = context.isa();
@@ -80,37 +112,32 @@ impl FakeQuantize {
     /// lies between the values of the limits.
     ///
     /// # Errors
-    /// As [`forward`](FakeQuantize::forward).
+    /// As [`forward`](FakeQuantizeView::forward).
     pub fn backward<E: Element, D: Dimension>(
         &self,
         x: ArrayView<'_, E, D>,
         dy: ArrayView<'_, E, D>,
-        mut dx: ArrayViewMut<'_, E, D>,
+        dx: ArrayViewMut<'_, E, D>,
     ) -> Result<()> {
-        let params = self.params.view();
+        let params = self.params;
         let channels = params.check_pair("x", x.shape(), "dy", dy.shape())?;
         if dx.shape() != x.shape() {
             return Err(Error::shape("dx", dx.shape(), format!("the x' {:?}", x.shape())));
         }
         let context = Context::current()?;
         let isa = context.isa();
-        let (x, dy) = (row_major(x), row_major(dy));
-        with_row_major_mut(&mut dx, |dx| {
-            for_each_piece(&context, (&*x, &*dy, dx), PIECE, |start, (x, dy, dx): (&[E], &[E], &mut [E])| {
-                match params.arithmetic() {
-                    Arithmetic::Divide => {
-                        isa.run(Backward { params, channels, start, x, dy, dx, rounder: Divide });
-                    }
-                    Arithmetic::Reciprocal => {
-                        isa.run(Backward { params, channels, start, x, dy, dx, rounder: Reciprocal });
-                    }
-                    Arithmetic::Shifted => {
-                        isa.run(Backward { params, channels, start, x, dy, dx, rounder: Shifted });
-                    }
-                }
-            });
-            Ok(())
-        })
+        match params.arithmetic() {
+            Arithmetic::Divide => for_each_run_of_two(&context, (x, dy), dx, |start, x, dy, dx| {
+                isa.run(Backward { params, channels, start, x, dy, dx, rounder: Divide });
+            }),
+            Arithmetic::Reciprocal => for_each_run_of_two(&context, (x, dy), dx, |start, x, dy, dx| {
+                isa.run(Backward { params, channels, start, x, dy, dx, rounder: Reciprocal });
+            }),
+            Arithmetic::Shifted => for_each_run_of_two(&context, (x, dy), dx, |start, x, dy, dx| {
+                isa.run(Backward { params, channels, start, x, dy, dx, rounder: Shifted });
+            }),
+        }
+        Ok(())
     }
 }
 

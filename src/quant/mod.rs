@@ -45,7 +45,7 @@ pub use code::{Code, CodeType};
 pub use compat::Compat;
 pub use distortion::Distortion;
 pub use extrema::Interval;
-pub use fake::FakeQuantize;
+pub use fake::{FakeQuantize, FakeQuantizeView};
 pub use histogram::Histogram;
 pub use observer::{MeanRange, MinMax, MovingAverage, Observer};
 pub use params::{Params, ParamsView};

@@ -198,18 +198,35 @@ impl<'a> ParamsView<'a> {
         zero_points: &'a [i32],
         axis: Option<Axis>,
     ) -> Result<Self> {
-        if scales.is_empty() {
-            return Err(Error::Empty { argument: "scales".into() });
-        }
-        if axis.is_none() && scales.len() != 1 {
-            return Err(Error::length("scales", scales.len(), "1, because there is no axis"));
-        }
-        if zero_points.len() != scales.len() {
+        if zero_points.len() != scales.len() && !scales.is_empty() {
             return Err(Error::length(
                 "zero_points",
                 zero_points.len(),
                 format!("{}, one for each scale", scales.len()),
             ));
+        }
+        Self::checked(code_type, scales, zero_points, axis)
+    }
+
+    /// As [`ParamsView::new`] with every zero point 0, without an array of zeros.
+    ///
+    /// # Errors
+    /// As [`Params::new`].
+    pub fn symmetric(code_type: CodeType, scales: &'a [f32], axis: Option<Axis>) -> Result<Self> {
+        Self::checked(code_type, scales, &[], axis)
+    }
+
+    fn checked(
+        code_type: CodeType,
+        scales: &'a [f32],
+        zero_points: &'a [i32],
+        axis: Option<Axis>,
+    ) -> Result<Self> {
+        if scales.is_empty() {
+            return Err(Error::Empty { argument: "scales".into() });
+        }
+        if axis.is_none() && scales.len() != 1 {
+            return Err(Error::length("scales", scales.len(), "1, because there is no axis"));
         }
         if let Some((index, scale)) =
             scales.iter().enumerate().find(|(_, scale)| !(**scale > 0.0 && scale.is_finite()))
@@ -234,8 +251,9 @@ impl<'a> ParamsView<'a> {
     /// As [`Params::with_limits`].
     pub fn with_limits(self, lowest: i32, highest: i32) -> Result<Self> {
         check_limits(self.code_type, lowest, highest)?;
+        let zero_points = if self.zero_points.is_empty() { &[0] } else { self.zero_points };
         if let Some((index, zero_point)) =
-            self.zero_points.iter().enumerate().find(|(_, z)| !(lowest..=highest).contains(*z))
+            zero_points.iter().enumerate().find(|(_, z)| !(lowest..=highest).contains(*z))
         {
             return Err(Error::out_of_range(
                 format!("zero_points[{index}]"),
@@ -282,7 +300,7 @@ impl<'a> ParamsView<'a> {
         self.scales
     }
 
-    /// The codes of zero.
+    /// The codes of zero: as many as scales, or none where [every one is 0](ParamsView::symmetric).
     pub fn zero_points(&self) -> &'a [i32] {
         self.zero_points
     }
@@ -363,7 +381,8 @@ impl<'a> ParamsView<'a> {
     /// The grid of a channel, which is below the number of scales.
     #[inline(always)]
     pub(super) fn grid(&self, channel: usize) -> Grid {
-        Grid::new(self.scales[channel], self.zero_points[channel], self.limits)
+        let zero_point = if self.zero_points.is_empty() { 0 } else { self.zero_points[channel] };
+        Grid::new(self.scales[channel], zero_point, self.limits)
     }
 
     /// The channels of an array of that shape, if it fits.

@@ -75,7 +75,14 @@ int main(void) {
     WITHOUT(tersor_mask_decay_f16(NULL, mask, sizeof mask, N, K - 1, 0.5f, w16, K));
     WITHOUT(tersor_quantize_i8_with_params(NULL, w, N, K, K, scales, zeros, N, NULL, codes, K));
     WITHOUT(tersor_quantize_u8_with_params(NULL, w, N, K, K, scales, zeros, N, NULL, ucodes, K));
+    WITHOUT(tersor_quantize_i8_with_params(NULL, w, N, K - 1, K, scales, NULL, N, NULL, codes, K));
     WITHOUT(tersor_dequantize_i8(NULL, codes, N, K, K, scales, zeros, N, NULL, dx, K));
+    WITHOUT(tersor_dequantize_i8(NULL, codes, N, K, K, scales, NULL, N, NULL, dx, K));
+    WITHOUT(tersor_dequantize_u8(NULL, ucodes, N, K, K, scales, NULL, N, NULL, dx, K));
+    WITHOUT(tersor_fake_quantize_i8(NULL, w, N, K, K, scales, NULL, N, NULL, dx, K));
+    WITHOUT(tersor_fake_quantize_u8(NULL, w, N, K - 1, K, scales, zeros, N, NULL, dx, K));
+    WITHOUT(tersor_fake_quantize_backward_i8(NULL, w, N, K, K, w, K, scales, NULL, N, NULL, dx, K));
+    WITHOUT(tersor_fake_quantize_backward_u8(NULL, w, N, K - 1, K, w, K, scales, zeros, N, NULL, dx, K));
 
     OK(tersor_pack_f32_size(NULL, N, K, &bytes));
     CHECK(bytes <= sizeof packed);

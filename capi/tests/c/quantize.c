@@ -123,6 +123,53 @@ void test_quantization(void) {
     OK(tersor_choose_params_u8_per_channel(NULL, src, 2, 3, 3, &options, values, zeros));
     CHECK(memcmp(values, scales, sizeof scales) == 0);
 
+    /* No zero points are zeros: for each row and each column, of more columns than one chunk of the loops has, and with a
+     * gap between the rows. */
+    enum { ROWS = 3, COLS = 300, STRIDE = 301 };
+    float *wide = ARRAY(float, ROWS * STRIDE), *wide_scales = ARRAY(float, COLS);
+    float *found = ARRAY(float, ROWS * STRIDE), *wanted = ARRAY(float, ROWS * STRIDE);
+    int32_t *nothing = ARRAY(int32_t, COLS);
+    int8_t *wide_codes = ARRAY(int8_t, ROWS * STRIDE);
+    memset(nothing, 0, COLS * sizeof *nothing);
+    for (size_t i = 0; i < ROWS * STRIDE; i++) wide[i] = sinf((float)i) * 3;
+    for (size_t i = 0; i < COLS; i++) wide_scales[i] = 0.01f + (float)i / 10000;
+    tersor_quantize_options along;
+    OK(tersor_quantize_options_init(&along, sizeof along));
+    for (along.axis = 0; along.axis < 2; along.axis++) {
+        const size_t channels = along.axis == 0 ? ROWS : COLS;
+        for (size_t stride = COLS; stride <= STRIDE; stride++) {
+            OK(tersor_quantize_i8_with_params(NULL, wide, ROWS, COLS, stride, wide_scales, NULL, channels, &along,
+                                              wide_codes, stride));
+            OK(tersor_dequantize_i8(NULL, wide_codes, ROWS, COLS, stride, wide_scales, NULL, channels, &along, found, stride));
+            for (size_t i = 0; i < ROWS; i++)
+                for (size_t j = 0; j < COLS; j++) {
+                    const float scale = wide_scales[along.axis == 0 ? i : j];
+                    const float steps = nearbyintf(wide[i * stride + j] / scale);
+                    wanted[i * stride + j] = fminf(fmaxf(steps, -128), 127) * scale;
+                    CHECK(found[i * stride + j] == wanted[i * stride + j]);
+                }
+            OK(tersor_fake_quantize_i8(NULL, wide, ROWS, COLS, stride, wide_scales, NULL, channels, &along, found, stride));
+            for (size_t i = 0; i < ROWS * stride; i++)
+                CHECK(i % stride >= COLS || found[i] == wanted[i]);
+            OK(tersor_fake_quantize_backward_i8(NULL, wide, ROWS, COLS, stride, wide, stride, wide_scales, NULL, channels,
+                                                &along, found, stride));
+            OK(tersor_fake_quantize_backward_i8(NULL, wide, ROWS, COLS, stride, wide, stride, wide_scales, nothing, channels,
+                                                &along, wanted, stride));
+            for (size_t i = 0; i < ROWS; i++)
+                for (size_t j = 0; j < COLS; j++) {
+                    const size_t at = i * stride + j;
+                    const float steps = nearbyintf(wide[at] / wide_scales[along.axis == 0 ? i : j]);
+                    CHECK(found[at] == (steps >= -128 && steps <= 127 ? wide[at] : 0) && found[at] == wanted[at]);
+                }
+        }
+    }
+    release(wide);
+    release(wide_scales);
+    release(found);
+    release(wanted);
+    release(nothing);
+    release(wide_codes);
+
     /* Fake quantization, and where its gradient passes. */
     const float half = 0.5f, input[3] = {0.3f, -0.2f, 100.0f}, dy[3] = {1, 2, 3};
     float y[3], dx[3];
