@@ -58,17 +58,17 @@ extern "C" {
  * ============================================================================================================ */
 
 /**
- * The major version of this header.
+ * The major version of this header. Since 0.1.
  */
 #define TERSOR_VERSION_MAJOR 0
 
 /**
- * The minor version of this header.
+ * The minor version of this header. Since 0.1.
  */
 #define TERSOR_VERSION_MINOR 1
 
 /**
- * The patch version of this header.
+ * The patch version of this header. Since 0.1.
  */
 #define TERSOR_VERSION_PATCH 0
 
@@ -89,86 +89,89 @@ uint32_t tersor_version(void);
 
 /**
  * The outcome of a call: `TERSOR_OK` or one of `TERSOR_E_*`. Numbers are never reused.
+ *
+ * Since 0.1.
  */
 typedef int32_t tersor_status;
 
 /**
- * Success.
+ * Success. Since 0.1.
  */
 #define TERSOR_OK 0
 
 /**
- * A pointer is NULL where the function's comment does not allow it.
+ * A pointer is NULL where the function's comment does not allow it. Since 0.1.
  */
 #define TERSOR_E_NULL 1
 
 /**
- * An array has another shape than the call needs.
+ * An array has another shape than the call needs. Since 0.1.
  */
 #define TERSOR_E_SHAPE 2
 
 /**
- * A buffer has another length than the call needs.
+ * A buffer has another length than the call needs. Since 0.1.
  */
 #define TERSOR_E_LENGTH 3
 
 /**
- * An array that must hold something is empty.
+ * An array that must hold something is empty. Since 0.1.
  */
 #define TERSOR_E_EMPTY 4
 
 /**
- * A NaN or an infinity where only finite numbers make sense.
+ * A NaN or an infinity where only finite numbers make sense. Since 0.1.
  */
 #define TERSOR_E_NOT_FINITE 5
 
 /**
- * A number is outside of what it may be.
+ * A number is outside of what it may be. Since 0.1.
  */
 #define TERSOR_E_OUT_OF_RANGE 6
 
 /**
- * Sizes whose product does not fit into memory.
+ * Sizes whose product does not fit into memory. Since 0.1.
  */
 #define TERSOR_E_SIZE_OVERFLOW 7
 
 /**
- * A combination that has a meaning, but that the function cannot do.
+ * A combination that has a meaning, but that the function cannot do. Since 0.1.
  */
 #define TERSOR_E_UNSUPPORTED 8
 
 /**
- * Bytes that do not hold what they should: foreign, truncated, damaged, or written by another version.
+ * Bytes that do not hold what they should: foreign, truncated, damaged, or written by another version. Since 0.1.
  */
 #define TERSOR_E_LAYOUT 9
 
 /**
- * An instruction set was asked for that does not exist or that this machine lacks.
+ * An instruction set was asked for that does not exist or that this machine lacks. Since 0.1.
  */
 #define TERSOR_E_ISA 10
 
 /**
- * A pointer is not aligned for its type.
+ * A pointer is not aligned for its type. Since 0.1.
  */
 #define TERSOR_E_ALIGNMENT 11
 
 /**
  * The `struct_size` of an options struct is not one that this version knows; call its `_init` function first.
+ * Since 0.1.
  */
 #define TERSOR_E_STRUCT_SIZE 12
 
 /**
- * The system refused to start a thread.
+ * The system refused to start a thread. Since 0.1.
  */
 #define TERSOR_E_THREAD 13
 
 /**
- * A bug in tersor. The call's outputs are undefined; nothing else is.
+ * A bug in tersor. The call's outputs are undefined; nothing else is. Since 0.1.
  */
 #define TERSOR_E_PANIC 14
 
 /**
- * A reason that has no number in this version.
+ * A reason that has no number in this version. Since 0.1.
  */
 #define TERSOR_E_OTHER 15
 
@@ -200,11 +203,15 @@ size_t tersor_last_error(char *buffer,
 
 /**
  * The instruction set and the threads that calls use. Any number of threads may use one at the same time.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_context tersor_context;
 
 /**
  * One share of a call's work, which a host's `parallel_for` runs: `task(data, index)`.
+ *
+ * Since 0.1.
  */
 typedef void (*tersor_task)(const void *data,
                             size_t index);
@@ -213,6 +220,8 @@ typedef void (*tersor_task)(const void *data,
  * A host's loop: calls `task(data, i)` for each `i` below `count`, in any order, on any threads, and returns when all
  * these calls have returned. It may make fewer calls than asked (the calling thread does the rest). No call may be made
  * after it returned, and it must not throw. Threads that use a context at the same time call it at the same time.
+ *
+ * Since 0.1.
  */
 typedef void (*tersor_parallel_for)(void *user,
                                     size_t count,
@@ -221,6 +230,8 @@ typedef void (*tersor_parallel_for)(void *user,
 
 /**
  * What a context is made of. Fill it with `tersor_context_options_init`, then change fields.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_context_options {
     /**
@@ -320,12 +331,12 @@ const char *tersor_isa_name(size_t index);
  * ============================================================================================================ */
 
 /**
- * The bits of an IEEE 754 binary16.
+ * The bits of an IEEE 754 binary16. Since 0.1.
  */
 typedef uint16_t tersor_f16;
 
 /**
- * The bits of a bfloat16: the upper half of a binary32.
+ * The bits of a bfloat16: the upper half of a binary32. Since 0.1.
  */
 typedef uint16_t tersor_bf16;
 
@@ -501,31 +512,43 @@ tersor_status tersor_mask_decay_bf16(const tersor_context *context,
 
 /**
  * Which weights live and die together: one of `TERSOR_PATTERN_*`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_pattern;
 
 /**
  * How the scores of the weights of a block, row or column become one: one of `TERSOR_POOLING_*`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_pooling;
 
 /**
  * Who competes with whom: one of `TERSOR_SCOPE_*`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_scope;
 
 /**
  * How many survive: one of `TERSOR_AMOUNT_*`. What is counted are single weights, blocks, rows or columns.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_amount;
 
 /**
  * Which magnitude `tersor_prune_magnitude` means: one of `TERSOR_NORM_*`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_norm;
 
 /**
  * How to prune. Fill it with `tersor_prune_options_init`, then change fields.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_prune_options {
     /**
@@ -584,6 +607,8 @@ typedef struct tersor_prune_options {
 
 /**
  * One of several tensors that are pruned together.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_prune_tensor {
     /**
@@ -629,92 +654,94 @@ typedef struct tersor_prune_tensor {
 } tersor_prune_tensor;
 
 /**
- * Every weight for itself.
+ * Every weight for itself. Since 0.1.
  */
 #define TERSOR_PATTERN_SINGLE 0
 
 /**
  * Of every `m` consecutive weights of a row, the best `n` survive. Takes no amount, and every scope gives the same.
+ * Since 0.1.
  */
 #define TERSOR_PATTERN_N_OF_M 1
 
 /**
- * Blocks of `block_rows` x `block_cols`; those at the lower and right edge are as large as what is left.
+ * Blocks of `block_rows` x `block_cols`; those at the lower and right edge are as large as what is left. Since 0.1.
  */
 #define TERSOR_PATTERN_BLOCK 2
 
 /**
- * Whole rows: the outputs of a layer.
+ * Whole rows: the outputs of a layer. Since 0.1.
  */
 #define TERSOR_PATTERN_ROWS 3
 
 /**
- * Whole columns: the inputs of a layer.
+ * Whole columns: the inputs of a layer. Since 0.1.
  */
 #define TERSOR_PATTERN_COLUMNS 4
 
 /**
- * Their mean.
+ * Their mean. Since 0.1.
  */
 #define TERSOR_POOLING_MEAN 0
 
 /**
- * The largest.
+ * The largest. Since 0.1.
  */
 #define TERSOR_POOLING_MAX 1
 
 /**
- * All weights that are passed, over several tensors where there are several.
+ * All weights that are passed, over several tensors where there are several. Since 0.1.
  */
 #define TERSOR_SCOPE_ALL 0
 
 /**
- * The weights of a tensor.
+ * The weights of a tensor. Since 0.1.
  */
 #define TERSOR_SCOPE_TENSOR 1
 
 /**
- * The weights of a row; for blocks, those of a row of blocks.
+ * The weights of a row; for blocks, those of a row of blocks. Since 0.1.
  */
 #define TERSOR_SCOPE_ROWS 2
 
 /**
- * round(sparsity * n) of all n are condemned, those that were dead before included. Halves round to even.
+ * round(sparsity * n) of all n are condemned, those that were dead before included. Halves round to even. Since 0.1.
  */
 #define TERSOR_AMOUNT_SPARSITY 0
 
 /**
- * round(sparsity * n) of the n that are still alive are condemned: a fraction in `torch.nn.utils.prune`.
+ * round(sparsity * n) of the n that are still alive are condemned: a fraction in `torch.nn.utils.prune`. Since 0.1.
  */
 #define TERSOR_AMOUNT_SPARSITY_OF_LIVING 1
 
 /**
- * Exactly `count` survive.
+ * Exactly `count` survive. Since 0.1.
  */
 #define TERSOR_AMOUNT_SURVIVORS 2
 
 /**
- * Exactly `count` of the living are condemned: an integer in `torch.nn.utils.prune`.
+ * Exactly `count` of the living are condemned: an integer in `torch.nn.utils.prune`. Since 0.1.
  */
 #define TERSOR_AMOUNT_CONDEMNED 3
 
 /**
- * Those with a score of at least `threshold` survive, however many they are.
+ * Those with a score of at least `threshold` survive, however many they are. Since 0.1.
  */
 #define TERSOR_AMOUNT_THRESHOLD 4
 
 /**
  * The rule of TensorFlow Model Optimization: max(round(n * (1 - sparsity)), 1) in f32, and all that tie with the last.
+ * Since 0.1.
  */
 #define TERSOR_AMOUNT_TFMOT 5
 
 /**
- * |w|.
+ * |w|. Since 0.1.
  */
 #define TERSOR_NORM_L1 0
 
 /**
- * w * w: structures are ranked by their L2 norm; a threshold is compared with the square.
+ * w * w: structures are ranked by their L2 norm; a threshold is compared with the square. Since 0.1.
  */
 #define TERSOR_NORM_L2 1
 
@@ -916,11 +943,15 @@ tersor_status tersor_prune_random_tensors(const tersor_context *context,
 
 /**
  * How the sparsity follows the steps: one of `TERSOR_CURVE_*`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_curve;
 
 /**
  * A schedule. Fill it with `tersor_schedule_options_init`, then change fields.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_schedule_options {
     /**
@@ -967,13 +998,13 @@ typedef struct tersor_schedule_options {
 } tersor_schedule_options;
 
 /**
- * `final_sparsity` from `begin` on.
+ * `final_sparsity` from `begin` on. Since 0.1.
  */
 #define TERSOR_CURVE_CONSTANT 0
 
 /**
  * From `initial_sparsity` at `begin` to `final_sparsity` at `end`, quickly at first:
- * final + (initial - final) * (1 - p)^power, where p is the part of the way that is done.
+ * final + (initial - final) * (1 - p)^power, where p is the part of the way that is done. Since 0.1.
  */
 #define TERSOR_CURVE_POLYNOMIAL 1
 
@@ -1013,11 +1044,15 @@ tersor_status tersor_schedule_sparsity(uint64_t step,
 
 /**
  * Whose rules make scales and zero points, and round: one of `TERSOR_RULES_*`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_rules;
 
 /**
  * How to quantize. Fill it with `tersor_quantize_options_init`, then change fields.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_quantize_options {
     /**
@@ -1048,27 +1083,27 @@ typedef struct tersor_quantize_options {
 } tersor_quantize_options;
 
 /**
- * tersor's own: half to even, true division; symmetric int8 in -127..127 with scale max|x| / 127.
+ * tersor's own: half to even, true division; symmetric int8 in -127..127 with scale max|x| / 127. Since 0.1.
  */
 #define TERSOR_RULES_TERSOR 0
 
 /**
- * torch's observers and fake quantization: symmetric scale max|x| / 127.5, and x * (1 / scale) is rounded.
+ * torch's observers and fake quantization: symmetric scale max|x| / 127.5, and x * (1 / scale) is rounded. Since 0.1.
  */
 #define TERSOR_RULES_TORCH 1
 
 /**
- * onnxruntime's quantization tool.
+ * onnxruntime's quantization tool. Since 0.1.
  */
 #define TERSOR_RULES_ONNXRUNTIME 2
 
 /**
- * The ONNX operator DynamicQuantizeLinear as onnxruntime runs it. Affine only.
+ * The ONNX operator DynamicQuantizeLinear as onnxruntime runs it. Affine only. Since 0.1.
  */
 #define TERSOR_RULES_ONNX_DYNAMIC 3
 
 /**
- * TensorFlow's fake_quant_with_min_max_vars. Affine only.
+ * TensorFlow's fake_quant_with_min_max_vars. Affine only. Since 0.1.
  */
 #define TERSOR_RULES_TENSORFLOW 4
 
@@ -1364,11 +1399,15 @@ tersor_status tersor_choose_params_u8_from_range(float min,
 
 /**
  * What an observer remembers: one of `TERSOR_OBSERVER_*`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_observer_kind;
 
 /**
  * An observer of minima and maxima. Fill it with `tersor_observer_init`.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_observer {
     /**
@@ -1403,36 +1442,39 @@ typedef struct tersor_observer {
 
 /**
  * How a histogram's statistics become the limits of what is represented: one of `TERSOR_RANGE_*`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_range;
 
 /**
- * The smallest and the largest value of all batches.
+ * The smallest and the largest value of all batches. Since 0.1.
  */
 #define TERSOR_OBSERVER_MIN_MAX 0
 
 /**
  * torch's moving average of the batches' minima and maxima: min += constant * (batch_min - min). Depends on their order.
+ * Since 0.1.
  */
 #define TERSOR_OBSERVER_MOVING_AVERAGE 1
 
 /**
- * Everything that was seen.
+ * Everything that was seen. Since 0.1.
  */
 #define TERSOR_RANGE_MIN_MAX 0
 
 /**
- * The central `percentile` percent, above 50 to 100.
+ * The central `percentile` percent, above 50 to 100. Since 0.1.
  */
 #define TERSOR_RANGE_PERCENTILE 1
 
 /**
- * What minimizes the squared error of clipping and rounding together.
+ * What minimizes the squared error of clipping and rounding together. Since 0.1.
  */
 #define TERSOR_RANGE_MSE 2
 
 /**
- * What loses the least information: the least Kullback-Leibler divergence.
+ * What loses the least information: the least Kullback-Leibler divergence. Since 0.1.
  */
 #define TERSOR_RANGE_ENTROPY 3
 
@@ -1799,11 +1841,15 @@ tersor_status tersor_cast_bf16_to_f32(const tersor_context *context,
 
 /**
  * Whose rule moves the scale: one of `TERSOR_SCALE_*`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_scale_rule;
 
 /**
  * A loss scaler: its options and its state. Fill it with `tersor_loss_scaler_init`, then change options.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_loss_scaler {
     /**
@@ -1849,27 +1895,27 @@ typedef struct tersor_loss_scaler {
 } tersor_loss_scaler;
 
 /**
- * tersor's own: as torch's, but never below `floor` and never above `ceiling`.
+ * tersor's own: as torch's, but never below `floor` and never above `ceiling`. Since 0.1.
  */
 #define TERSOR_SCALE_BOUNDED 0
 
 /**
- * The scale never moves; an overflow still skips the step.
+ * The scale never moves; an overflow still skips the step. Since 0.1.
  */
 #define TERSOR_SCALE_STATIC 1
 
 /**
- * torch.amp.GradScaler: from 2^16, times 2 after 2000 steps without overflow, times 0.5 after one.
+ * torch.amp.GradScaler: from 2^16, times 2 after 2000 steps without overflow, times 0.5 after one. Since 0.1.
  */
 #define TERSOR_SCALE_TORCH 2
 
 /**
- * keras 3's LossScaleOptimizer: from 2^15; the scale may grow to infinity.
+ * keras 3's LossScaleOptimizer: from 2^15; the scale may grow to infinity. Since 0.1.
  */
 #define TERSOR_SCALE_KERAS 3
 
 /**
- * tf-keras's LossScaleOptimizer: from 2^15, never below 1.
+ * tf-keras's LossScaleOptimizer: from 2^15, never below 1. Since 0.1.
  */
 #define TERSOR_SCALE_TF_KERAS 4
 
@@ -1912,11 +1958,15 @@ tersor_status tersor_loss_scaler_update(int32_t overflow,
 
 /**
  * A type of floats: one of `TERSOR_F32`, `TERSOR_F16`, `TERSOR_BF16`.
+ *
+ * Since 0.1.
  */
 typedef uint32_t tersor_dtype;
 
 /**
  * Whether and where a gradient was not finite, so that the step was skipped.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_overflow {
     /**
@@ -1943,6 +1993,8 @@ typedef struct tersor_overflow {
 
 /**
  * What else a step did.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_step_report {
     /**
@@ -1961,6 +2013,8 @@ typedef struct tersor_step_report {
 
 /**
  * The gradient of one tensor.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_gradient {
     /**
@@ -1983,6 +2037,8 @@ typedef struct tersor_gradient {
 
 /**
  * A tensor that is trained. Everything is changed in place.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_parameter {
     /**
@@ -2033,17 +2089,17 @@ typedef struct tersor_parameter {
 } tersor_parameter;
 
 /**
- * `float`.
+ * `float`. Since 0.1.
  */
 #define TERSOR_F32 0
 
 /**
- * `tersor_f16`.
+ * `tersor_f16`. Since 0.1.
  */
 #define TERSOR_F16 1
 
 /**
- * `tersor_bf16`.
+ * `tersor_bf16`. Since 0.1.
  */
 #define TERSOR_BF16 2
 
@@ -2056,6 +2112,8 @@ typedef struct tersor_parameter {
  * the first step, then w -= lr * b, or with Nesterov's look-ahead w -= lr * (g + momentum * b).
  *
  * Fill it with `tersor_sgd_options_init`, then change fields.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_sgd_options {
     /**
@@ -2212,6 +2270,8 @@ tersor_status tersor_sgd_step_tensors(const tersor_context *context,
  * w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + epsilon).
  *
  * Fill it with `tersor_adam_options_init` or `tersor_adamw_options_init`, then change fields.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_adam_options {
     /**
@@ -2503,6 +2563,8 @@ tersor_status tersor_adamw_step_tensors(const tersor_context *context,
  * Adagrad: s += g * g, then w -= lr / (1 + (t - 1) * learning_rate_decay) * g / (sqrt(s) + epsilon).
  *
  * Fill it with `tersor_adagrad_options_init`, then change fields.
+ *
+ * Since 0.1.
  */
 typedef struct tersor_adagrad_options {
     /**

@@ -14,6 +14,8 @@ use tersor::{bf16, f16};
 /// Adagrad: s += g * g, then w -= lr / (1 + (t - 1) * learning_rate_decay) * g / (sqrt(s) + epsilon).
 ///
 /// Fill it with `tersor_adagrad_options_init`, then change fields.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_adagrad_options {

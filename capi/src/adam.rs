@@ -15,6 +15,8 @@ use tersor::{bf16, f16};
 /// w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + epsilon).
 ///
 /// Fill it with `tersor_adam_options_init` or `tersor_adamw_options_init`, then change fields.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_adam_options {

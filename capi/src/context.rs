@@ -10,20 +10,28 @@ use std::sync::{Arc, OnceLock};
 use tersor::{Context, Isa, Parallel, ParallelFor};
 
 /// The instruction set and the threads that calls use. Any number of threads may use one at the same time.
+///
+/// Since 0.1.
 pub struct tersor_context {
     pub(crate) context: Context,
 }
 
 /// One share of a call's work, which a host's `parallel_for` runs: `task(data, index)`.
+///
+/// Since 0.1.
 pub type tersor_task = Option<extern "C" fn(data: *const c_void, index: usize)>;
 
 /// A host's loop: calls `task(data, i)` for each `i` below `count`, in any order, on any threads, and returns when all
 /// these calls have returned. It may make fewer calls than asked (the calling thread does the rest). No call may be made
 /// after it returned, and it must not throw. Threads that use a context at the same time call it at the same time.
+///
+/// Since 0.1.
 pub type tersor_parallel_for =
     Option<extern "C" fn(user: *mut c_void, count: usize, task: tersor_task, data: *const c_void)>;
 
 /// What a context is made of. Fill it with `tersor_context_options_init`, then change fields.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_context_options {

@@ -7,19 +7,23 @@ use crate::status::{Failure, Rename, tersor_status};
 use tersor::optim::{LossScaler, ScaleRule, ScalerOptions};
 
 /// Whose rule moves the scale: one of `TERSOR_SCALE_*`.
+///
+/// Since 0.1.
 pub type tersor_scale_rule = u32;
-/// tersor's own: as torch's, but never below `floor` and never above `ceiling`.
+/// tersor's own: as torch's, but never below `floor` and never above `ceiling`. Since 0.1.
 pub const TERSOR_SCALE_BOUNDED: tersor_scale_rule = 0;
-/// The scale never moves; an overflow still skips the step.
+/// The scale never moves; an overflow still skips the step. Since 0.1.
 pub const TERSOR_SCALE_STATIC: tersor_scale_rule = 1;
-/// torch.amp.GradScaler: from 2^16, times 2 after 2000 steps without overflow, times 0.5 after one.
+/// torch.amp.GradScaler: from 2^16, times 2 after 2000 steps without overflow, times 0.5 after one. Since 0.1.
 pub const TERSOR_SCALE_TORCH: tersor_scale_rule = 2;
-/// keras 3's LossScaleOptimizer: from 2^15; the scale may grow to infinity.
+/// keras 3's LossScaleOptimizer: from 2^15; the scale may grow to infinity. Since 0.1.
 pub const TERSOR_SCALE_KERAS: tersor_scale_rule = 3;
-/// tf-keras's LossScaleOptimizer: from 2^15, never below 1.
+/// tf-keras's LossScaleOptimizer: from 2^15, never below 1. Since 0.1.
 pub const TERSOR_SCALE_TF_KERAS: tersor_scale_rule = 4;
 
 /// A loss scaler: its options and its state. Fill it with `tersor_loss_scaler_init`, then change options.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_loss_scaler {

@@ -8,9 +8,9 @@ use crate::status::{Failure, tersor_status};
 use tersor::ndarray::ArrayViewMut2;
 use tersor::{BitSlice, Element, Error, Mask, bf16, f16};
 
-/// The bits of an IEEE 754 binary16.
+/// The bits of an IEEE 754 binary16. Since 0.1.
 pub type tersor_f16 = u16;
-/// The bits of a bfloat16: the upper half of a binary32.
+/// The bits of a bfloat16: the upper half of a binary32. Since 0.1.
 pub type tersor_bf16 = u16;
 
 /// How many bytes a mask of `count` weights takes: (count + 7) / 8.

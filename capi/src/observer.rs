@@ -12,24 +12,31 @@ use tersor::Error;
 use tersor::quant::{Code, Histogram, Interval, MinMax, MovingAverage, Observer, Range, Scheme};
 
 /// What an observer remembers: one of `TERSOR_OBSERVER_*`.
+///
+/// Since 0.1.
 pub type tersor_observer_kind = u32;
-/// The smallest and the largest value of all batches.
+/// The smallest and the largest value of all batches. Since 0.1.
 pub const TERSOR_OBSERVER_MIN_MAX: tersor_observer_kind = 0;
 /// torch's moving average of the batches' minima and maxima: min += constant * (batch_min - min). Depends on their order.
+/// Since 0.1.
 pub const TERSOR_OBSERVER_MOVING_AVERAGE: tersor_observer_kind = 1;
 
 /// How a histogram's statistics become the limits of what is represented: one of `TERSOR_RANGE_*`.
+///
+/// Since 0.1.
 pub type tersor_range = u32;
-/// Everything that was seen.
+/// Everything that was seen. Since 0.1.
 pub const TERSOR_RANGE_MIN_MAX: tersor_range = 0;
-/// The central `percentile` percent, above 50 to 100.
+/// The central `percentile` percent, above 50 to 100. Since 0.1.
 pub const TERSOR_RANGE_PERCENTILE: tersor_range = 1;
-/// What minimizes the squared error of clipping and rounding together.
+/// What minimizes the squared error of clipping and rounding together. Since 0.1.
 pub const TERSOR_RANGE_MSE: tersor_range = 2;
-/// What loses the least information: the least Kullback-Leibler divergence.
+/// What loses the least information: the least Kullback-Leibler divergence. Since 0.1.
 pub const TERSOR_RANGE_ENTROPY: tersor_range = 3;
 
 /// An observer of minima and maxima. Fill it with `tersor_observer_init`.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_observer {

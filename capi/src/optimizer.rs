@@ -8,15 +8,19 @@
 use std::ffi::{c_char, c_void};
 
 /// A type of floats: one of `TERSOR_F32`, `TERSOR_F16`, `TERSOR_BF16`.
+///
+/// Since 0.1.
 pub type tersor_dtype = u32;
-/// `float`.
+/// `float`. Since 0.1.
 pub const TERSOR_F32: tersor_dtype = 0;
-/// `tersor_f16`.
+/// `tersor_f16`. Since 0.1.
 pub const TERSOR_F16: tersor_dtype = 1;
-/// `tersor_bf16`.
+/// `tersor_bf16`. Since 0.1.
 pub const TERSOR_BF16: tersor_dtype = 2;
 
 /// Whether and where a gradient was not finite, so that the step was skipped.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_overflow {
@@ -33,6 +37,8 @@ pub struct tersor_overflow {
 }
 
 /// What else a step did.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_step_report {
@@ -45,6 +51,8 @@ pub struct tersor_step_report {
 }
 
 /// The gradient of one tensor.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_gradient {
@@ -59,6 +67,8 @@ pub struct tersor_gradient {
 }
 
 /// A tensor that is trained. Everything is changed in place.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_parameter {

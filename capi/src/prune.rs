@@ -13,57 +13,71 @@ use tersor::prune::{
 };
 
 /// Which weights live and die together: one of `TERSOR_PATTERN_*`.
+///
+/// Since 0.1.
 pub type tersor_pattern = u32;
-/// Every weight for itself.
+/// Every weight for itself. Since 0.1.
 pub const TERSOR_PATTERN_SINGLE: tersor_pattern = 0;
 /// Of every `m` consecutive weights of a row, the best `n` survive. Takes no amount, and every scope gives the same.
+/// Since 0.1.
 pub const TERSOR_PATTERN_N_OF_M: tersor_pattern = 1;
-/// Blocks of `block_rows` x `block_cols`; those at the lower and right edge are as large as what is left.
+/// Blocks of `block_rows` x `block_cols`; those at the lower and right edge are as large as what is left. Since 0.1.
 pub const TERSOR_PATTERN_BLOCK: tersor_pattern = 2;
-/// Whole rows: the outputs of a layer.
+/// Whole rows: the outputs of a layer. Since 0.1.
 pub const TERSOR_PATTERN_ROWS: tersor_pattern = 3;
-/// Whole columns: the inputs of a layer.
+/// Whole columns: the inputs of a layer. Since 0.1.
 pub const TERSOR_PATTERN_COLUMNS: tersor_pattern = 4;
 
 /// How the scores of the weights of a block, row or column become one: one of `TERSOR_POOLING_*`.
+///
+/// Since 0.1.
 pub type tersor_pooling = u32;
-/// Their mean.
+/// Their mean. Since 0.1.
 pub const TERSOR_POOLING_MEAN: tersor_pooling = 0;
-/// The largest.
+/// The largest. Since 0.1.
 pub const TERSOR_POOLING_MAX: tersor_pooling = 1;
 
 /// Who competes with whom: one of `TERSOR_SCOPE_*`.
+///
+/// Since 0.1.
 pub type tersor_scope = u32;
-/// All weights that are passed, over several tensors where there are several.
+/// All weights that are passed, over several tensors where there are several. Since 0.1.
 pub const TERSOR_SCOPE_ALL: tersor_scope = 0;
-/// The weights of a tensor.
+/// The weights of a tensor. Since 0.1.
 pub const TERSOR_SCOPE_TENSOR: tersor_scope = 1;
-/// The weights of a row; for blocks, those of a row of blocks.
+/// The weights of a row; for blocks, those of a row of blocks. Since 0.1.
 pub const TERSOR_SCOPE_ROWS: tersor_scope = 2;
 
 /// How many survive: one of `TERSOR_AMOUNT_*`. What is counted are single weights, blocks, rows or columns.
+///
+/// Since 0.1.
 pub type tersor_amount = u32;
-/// round(sparsity * n) of all n are condemned, those that were dead before included. Halves round to even.
+/// round(sparsity * n) of all n are condemned, those that were dead before included. Halves round to even. Since 0.1.
 pub const TERSOR_AMOUNT_SPARSITY: tersor_amount = 0;
-/// round(sparsity * n) of the n that are still alive are condemned: a fraction in `torch.nn.utils.prune`.
+/// round(sparsity * n) of the n that are still alive are condemned: a fraction in `torch.nn.utils.prune`. Since 0.1.
 pub const TERSOR_AMOUNT_SPARSITY_OF_LIVING: tersor_amount = 1;
-/// Exactly `count` survive.
+/// Exactly `count` survive. Since 0.1.
 pub const TERSOR_AMOUNT_SURVIVORS: tersor_amount = 2;
-/// Exactly `count` of the living are condemned: an integer in `torch.nn.utils.prune`.
+/// Exactly `count` of the living are condemned: an integer in `torch.nn.utils.prune`. Since 0.1.
 pub const TERSOR_AMOUNT_CONDEMNED: tersor_amount = 3;
-/// Those with a score of at least `threshold` survive, however many they are.
+/// Those with a score of at least `threshold` survive, however many they are. Since 0.1.
 pub const TERSOR_AMOUNT_THRESHOLD: tersor_amount = 4;
 /// The rule of TensorFlow Model Optimization: max(round(n * (1 - sparsity)), 1) in f32, and all that tie with the last.
+/// Since 0.1.
 pub const TERSOR_AMOUNT_TFMOT: tersor_amount = 5;
 
 /// Which magnitude `tersor_prune_magnitude` means: one of `TERSOR_NORM_*`.
+///
+/// Since 0.1.
 pub type tersor_norm = u32;
-/// |w|.
+/// |w|. Since 0.1.
 pub const TERSOR_NORM_L1: tersor_norm = 0;
-/// w * w: structures are ranked by their L2 norm; a threshold is compared with the square.
+/// w * w: structures are ranked by their L2 norm; a threshold is compared with the square. Since 0.1.
 pub const TERSOR_NORM_L2: tersor_norm = 1;
 
 /// How to prune. Fill it with `tersor_prune_options_init`, then change fields.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_prune_options {
@@ -283,6 +297,8 @@ pub unsafe extern "C" fn tersor_prune_random(
 }
 
 /// One of several tensors that are pruned together.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_prune_tensor {

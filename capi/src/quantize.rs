@@ -9,19 +9,23 @@ use tersor::ndarray::{ArrayView2, Axis};
 use tersor::quant::{Code, CodeType, Compat, Params, ParamsView, Scheme};
 
 /// Whose rules make scales and zero points, and round: one of `TERSOR_RULES_*`.
+///
+/// Since 0.1.
 pub type tersor_rules = u32;
-/// tersor's own: half to even, true division; symmetric int8 in -127..127 with scale max|x| / 127.
+/// tersor's own: half to even, true division; symmetric int8 in -127..127 with scale max|x| / 127. Since 0.1.
 pub const TERSOR_RULES_TERSOR: tersor_rules = 0;
-/// torch's observers and fake quantization: symmetric scale max|x| / 127.5, and x * (1 / scale) is rounded.
+/// torch's observers and fake quantization: symmetric scale max|x| / 127.5, and x * (1 / scale) is rounded. Since 0.1.
 pub const TERSOR_RULES_TORCH: tersor_rules = 1;
-/// onnxruntime's quantization tool.
+/// onnxruntime's quantization tool. Since 0.1.
 pub const TERSOR_RULES_ONNXRUNTIME: tersor_rules = 2;
-/// The ONNX operator DynamicQuantizeLinear as onnxruntime runs it. Affine only.
+/// The ONNX operator DynamicQuantizeLinear as onnxruntime runs it. Affine only. Since 0.1.
 pub const TERSOR_RULES_ONNX_DYNAMIC: tersor_rules = 3;
-/// TensorFlow's fake_quant_with_min_max_vars. Affine only.
+/// TensorFlow's fake_quant_with_min_max_vars. Affine only. Since 0.1.
 pub const TERSOR_RULES_TENSORFLOW: tersor_rules = 4;
 
 /// How to quantize. Fill it with `tersor_quantize_options_init`, then change fields.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_quantize_options {

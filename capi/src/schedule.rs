@@ -6,14 +6,18 @@ use crate::status::{Failure, Names, Rename, tersor_status};
 use tersor::prune::Schedule;
 
 /// How the sparsity follows the steps: one of `TERSOR_CURVE_*`.
+///
+/// Since 0.1.
 pub type tersor_curve = u32;
-/// `final_sparsity` from `begin` on.
+/// `final_sparsity` from `begin` on. Since 0.1.
 pub const TERSOR_CURVE_CONSTANT: tersor_curve = 0;
 /// From `initial_sparsity` at `begin` to `final_sparsity` at `end`, quickly at first:
-/// final + (initial - final) * (1 - p)^power, where p is the part of the way that is done.
+/// final + (initial - final) * (1 - p)^power, where p is the part of the way that is done. Since 0.1.
 pub const TERSOR_CURVE_POLYNOMIAL: tersor_curve = 1;
 
 /// A schedule. Fill it with `tersor_schedule_options_init`, then change fields.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_schedule_options {

@@ -15,6 +15,8 @@ use tersor::{bf16, f16};
 /// the first step, then w -= lr * b, or with Nesterov's look-ahead w -= lr * (g + momentum * b).
 ///
 /// Fill it with `tersor_sgd_options_init`, then change fields.
+///
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tersor_sgd_options {

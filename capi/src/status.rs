@@ -7,39 +7,42 @@ use std::ffi::c_char;
 use tersor::Error;
 
 /// The outcome of a call: `TERSOR_OK` or one of `TERSOR_E_*`. Numbers are never reused.
+///
+/// Since 0.1.
 pub type tersor_status = i32;
 
-/// Success.
+/// Success. Since 0.1.
 pub const TERSOR_OK: tersor_status = 0;
-/// A pointer is NULL where the function's comment does not allow it.
+/// A pointer is NULL where the function's comment does not allow it. Since 0.1.
 pub const TERSOR_E_NULL: tersor_status = 1;
-/// An array has another shape than the call needs.
+/// An array has another shape than the call needs. Since 0.1.
 pub const TERSOR_E_SHAPE: tersor_status = 2;
-/// A buffer has another length than the call needs.
+/// A buffer has another length than the call needs. Since 0.1.
 pub const TERSOR_E_LENGTH: tersor_status = 3;
-/// An array that must hold something is empty.
+/// An array that must hold something is empty. Since 0.1.
 pub const TERSOR_E_EMPTY: tersor_status = 4;
-/// A NaN or an infinity where only finite numbers make sense.
+/// A NaN or an infinity where only finite numbers make sense. Since 0.1.
 pub const TERSOR_E_NOT_FINITE: tersor_status = 5;
-/// A number is outside of what it may be.
+/// A number is outside of what it may be. Since 0.1.
 pub const TERSOR_E_OUT_OF_RANGE: tersor_status = 6;
-/// Sizes whose product does not fit into memory.
+/// Sizes whose product does not fit into memory. Since 0.1.
 pub const TERSOR_E_SIZE_OVERFLOW: tersor_status = 7;
-/// A combination that has a meaning, but that the function cannot do.
+/// A combination that has a meaning, but that the function cannot do. Since 0.1.
 pub const TERSOR_E_UNSUPPORTED: tersor_status = 8;
-/// Bytes that do not hold what they should: foreign, truncated, damaged, or written by another version.
+/// Bytes that do not hold what they should: foreign, truncated, damaged, or written by another version. Since 0.1.
 pub const TERSOR_E_LAYOUT: tersor_status = 9;
-/// An instruction set was asked for that does not exist or that this machine lacks.
+/// An instruction set was asked for that does not exist or that this machine lacks. Since 0.1.
 pub const TERSOR_E_ISA: tersor_status = 10;
-/// A pointer is not aligned for its type.
+/// A pointer is not aligned for its type. Since 0.1.
 pub const TERSOR_E_ALIGNMENT: tersor_status = 11;
 /// The `struct_size` of an options struct is not one that this version knows; call its `_init` function first.
+/// Since 0.1.
 pub const TERSOR_E_STRUCT_SIZE: tersor_status = 12;
-/// The system refused to start a thread.
+/// The system refused to start a thread. Since 0.1.
 pub const TERSOR_E_THREAD: tersor_status = 13;
-/// A bug in tersor. The call's outputs are undefined; nothing else is.
+/// A bug in tersor. The call's outputs are undefined; nothing else is. Since 0.1.
 pub const TERSOR_E_PANIC: tersor_status = 14;
-/// A reason that has no number in this version.
+/// A reason that has no number in this version. Since 0.1.
 pub const TERSOR_E_OTHER: tersor_status = 15;
 
 /// The name of a status, for instance `"TERSOR_E_NULL"`; `"unknown status"` for a number that is none. Never NULL; do

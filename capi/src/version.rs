@@ -1,10 +1,10 @@
 //! Version. Functions and types of a minor version stay; each comment says since when it is there.
 
-/// The major version of this header.
+/// The major version of this header. Since 0.1.
 pub const TERSOR_VERSION_MAJOR: u32 = 0;
-/// The minor version of this header.
+/// The minor version of this header. Since 0.1.
 pub const TERSOR_VERSION_MINOR: u32 = 1;
-/// The patch version of this header.
+/// The patch version of this header. Since 0.1.
 pub const TERSOR_VERSION_PATCH: u32 = 0;
 
 /// The version of the library that is linked: `major * 1000000 + minor * 1000 + patch`.

@@ -57,6 +57,26 @@ fn the_cpp_header_compiles_without_warnings() {
     }
 }
 
+/// Functions, types and constants say since when there are; fields were there with their struct unless they say otherwise.
+#[test]
+fn every_comment_says_since_when() {
+    let header = support::header::generate();
+    let items = header.split("\n/**\n").skip(1);
+    let without: Vec<&str> = items
+        .filter_map(|item| item.split_once(" */\n"))
+        .filter(|(comment, _)| !comment.trim_end().lines().next_back().unwrap().ends_with("Since 0.1."))
+        .filter_map(|(_, item)| item.lines().next())
+        .collect();
+    assert!(header.matches("\n/**\n").count() > 200 && without.is_empty(), "{without:?}");
+    let (_, declarations) = header.split_once("extern \"C\" {").unwrap();
+    for start in ["#define ", "typedef ", "TERSOR_API\n"] {
+        for (place, _) in declarations.match_indices(&format!("\n{start}")) {
+            let item = declarations[place..].lines().nth(1).unwrap();
+            assert!(declarations[..place].ends_with(" */"), "no comment: {item}");
+        }
+    }
+}
+
 /// The dynamic library exports what `exports.txt` lists, all of it `tersor_*`; the header declares the same set.
 /// Rewrites the list with `TERSOR_BLESS=1`.
 #[cfg(target_os = "linux")]
