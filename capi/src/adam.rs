@@ -96,7 +96,7 @@ pub unsafe extern "C" fn tersor_adam_step_f32(
     export(|caller| {
         let options = caller.options("options", options)?;
         let one = One {
-            gradient: caller.gradient::<f32>(grads, count)?,
+            gradient: caller.gradient::<f32>("grads", grads, count)?,
             step,
             loss_scale,
             master: caller.output("params", params, count)?,
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn tersor_adam_step_f16(
     export(|caller| {
         let options = caller.options("options", options)?;
         let one = One {
-            gradient: caller.gradient::<f16>(grads, count)?,
+            gradient: caller.gradient::<f16>("grads", grads, count)?,
             step,
             loss_scale,
             master: caller.output("master", master, count)?,
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn tersor_adam_step_bf16(
     export(|caller| {
         let options = caller.options("options", options)?;
         let one = One {
-            gradient: caller.gradient::<bf16>(grads, count)?,
+            gradient: caller.gradient::<bf16>("grads", grads, count)?,
             step,
             loss_scale,
             master: caller.output("master", master, count)?,
@@ -284,7 +284,7 @@ pub unsafe extern "C" fn tersor_adamw_step_f32(
     export(|caller| {
         let options = caller.options_or("options", options, adamw_defaults())?;
         let one = One {
-            gradient: caller.gradient::<f32>(grads, count)?,
+            gradient: caller.gradient::<f32>("grads", grads, count)?,
             step,
             loss_scale,
             master: caller.output("params", params, count)?,
@@ -328,7 +328,7 @@ pub unsafe extern "C" fn tersor_adamw_step_f16(
     export(|caller| {
         let options = caller.options_or("options", options, adamw_defaults())?;
         let one = One {
-            gradient: caller.gradient::<f16>(grads, count)?,
+            gradient: caller.gradient::<f16>("grads", grads, count)?,
             step,
             loss_scale,
             master: caller.output("master", master, count)?,
@@ -372,7 +372,7 @@ pub unsafe extern "C" fn tersor_adamw_step_bf16(
     export(|caller| {
         let options = caller.options_or("options", options, adamw_defaults())?;
         let one = One {
-            gradient: caller.gradient::<bf16>(grads, count)?,
+            gradient: caller.gradient::<bf16>("grads", grads, count)?,
             step,
             loss_scale,
             master: caller.output("master", master, count)?,

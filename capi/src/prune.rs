@@ -6,7 +6,7 @@ use crate::context::tersor_context;
 use crate::ffi::{Caller, Options, Plain};
 use crate::mask::{count_of, owned};
 use crate::panic::export;
-use crate::status::{Failure, Names, Rename, tersor_status};
+use crate::status::{Failure, Names, Rename, TERSOR_E_UNSUPPORTED, tersor_status};
 use tersor::Mask;
 use tersor::prune::{
     Amount, Criterion, Distribution, Gradient, Magnitude, Pattern, Pooling, Pruner, Random, Scope,
@@ -458,11 +458,25 @@ fn prune_tensors<C: Criterion>(
     let found = context.scope(|| {
         if within.is_empty() { pruner.masks(&weights) } else { pruner.within_each(&within).masks(&weights) }
     });
-    let found = found.renamed(OPTIONS)?;
+    let found = found.renamed(OPTIONS).map_err(|failure| of_tensors(failure, tensors.len()))?;
     for (mask, found) in masks.into_iter().zip(&found) {
         mask.copy_from_slice(found.as_bytes());
     }
     Ok(())
+}
+
+/// Rust's `weights[1]`, or `weights` where there is one tensor, as C has it: `tensors[1].weights`.
+fn of_tensors(failure: Failure, tensor_count: usize) -> Failure {
+    if failure.status == TERSOR_E_UNSUPPORTED {
+        return failure; // about options
+    }
+    let message = match (tensor_count, failure.message.split_once("weights[")) {
+        (0, _) => failure.message.replacen("weights", "tensors", 1),
+        (1, _) => failure.message.replacen("weights", "tensors[0].weights", 1),
+        (_, Some((before, rest))) => format!("{before}tensors[{}", rest.replacen(']', "].weights", 1)),
+        (_, None) => failure.message,
+    };
+    Failure { message, ..failure }
 }
 
 struct Matrix {

@@ -90,7 +90,7 @@ pub unsafe extern "C" fn tersor_sgd_step_f32(
     export(|caller| {
         let options = caller.options("options", options)?;
         let one = One {
-            gradient: caller.gradient::<f32>(grads, count)?,
+            gradient: caller.gradient::<f32>("grads", grads, count)?,
             step,
             loss_scale,
             master: caller.output("params", params, count)?,
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn tersor_sgd_step_f16(
     export(|caller| {
         let options = caller.options("options", options)?;
         let one = One {
-            gradient: caller.gradient::<f16>(grads, count)?,
+            gradient: caller.gradient::<f16>("grads", grads, count)?,
             step,
             loss_scale,
             master: caller.output("master", master, count)?,
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn tersor_sgd_step_bf16(
     export(|caller| {
         let options = caller.options("options", options)?;
         let one = One {
-            gradient: caller.gradient::<bf16>(grads, count)?,
+            gradient: caller.gradient::<bf16>("grads", grads, count)?,
             step,
             loss_scale,
             master: caller.output("master", master, count)?,

@@ -120,9 +120,13 @@ impl Failure {
         if reserved == 0 { Ok(()) } else { Err(Failure::out_of_range(argument, reserved, "0")) }
     }
 
-    /// The same about an element of an array of structs.
+    /// The same about a field of an element of an array of structs: `tensors[1].weights`.
     pub(crate) fn at(self, array: &str, index: usize) -> Self {
-        Failure { message: format!("{array}[{index}]: {}", self.message), ..self }
+        let message = match self.message.strip_prefix("the stride of ") {
+            Some(rest) => format!("the stride of {array}[{index}].{rest}"),
+            None => format!("{array}[{index}].{}", self.message),
+        };
+        Failure { message, ..self }
     }
 
     /// Keeps the message for `tersor_last_error` and gives the status. A thread that is ending keeps none.

@@ -161,9 +161,9 @@ impl GradientOf {
         let tersor_gradient { elements, count, dtype, reserved } = self.0;
         Failure::unless_zero("reserved", reserved)?;
         match dtype {
-            TERSOR_F32 => caller.gradient::<f32>(elements.cast(), count),
-            TERSOR_F16 => caller.gradient::<f16>(elements.cast(), count),
-            TERSOR_BF16 => caller.gradient::<bf16>(elements.cast(), count),
+            TERSOR_F32 => caller.gradient::<f32>("elements", elements.cast(), count),
+            TERSOR_F16 => caller.gradient::<f16>("elements", elements.cast(), count),
+            TERSOR_BF16 => caller.gradient::<bf16>("elements", elements.cast(), count),
             other => Err(unknown_type("dtype", other)),
         }
     }
@@ -235,9 +235,10 @@ fn unknown_type(argument: &str, value: u32) -> Failure {
 impl Caller {
     pub(crate) fn gradient<'a, E: Element + Plain>(
         self,
+        argument: &'static str,
         elements: *const E::C,
         count: usize,
     ) -> Result<Gradient<'a>, Failure> {
-        Ok(Gradient::new(self.input::<E>("grads", elements, count)?))
+        Ok(Gradient::new(self.input::<E>(argument, elements, count)?))
     }
 }

@@ -170,12 +170,31 @@ void test_pruning(void) {
 
     /* Refusals. */
     REFUSED(TERSOR_E_NULL, "tensors", masks, tersor_prune_distribution_tensors(NULL, NULL, 2, NULL));
-    REFUSED(TERSOR_E_EMPTY, "", masks, tersor_prune_random_tensors(NULL, NULL, 0, 1, NULL));
+    REFUSED(TERSOR_E_EMPTY, "tensors: there are no", masks, tersor_prune_random_tensors(NULL, NULL, 0, 1, NULL));
+    const float broken[4] = {1, 2, INFINITY, 4};
+    tensors[1].weights = broken;
+    REFUSED(TERSOR_E_NOT_FINITE, "tensors[1].weights: element 2", masks,
+            tersor_prune_magnitude_tensors(NULL, tensors, 2, NULL));
+    REFUSED(TERSOR_E_NOT_FINITE, "tensors[0].weights: element 2", masks,
+            tersor_prune_distribution_tensors(NULL, tensors + 1, 1, NULL));
+    tensors[1].weights = weights[1];
+    tensors[1].gradients = broken;
+    REFUSED(TERSOR_E_NOT_FINITE, "the scores of tensors[1].weights: element 2", masks,
+            tersor_prune_gradient_tensors(NULL, tensors, 2, NULL));
+    tensors[1].stride = 3;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "the stride of tensors[1].weights is 3", masks,
+            tersor_prune_random_tensors(NULL, tensors, 2, 1, NULL));
+    tensors[1].stride = 4;
+    options.scope = TERSOR_SCOPE_TENSOR;
+    options.count = 5;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.count (in tensors[0].weights) is 5", masks,
+            tersor_prune_magnitude_tensors(NULL, tensors, 2, &options));
+    options.count = 3;
     tensors[1].gradients = NULL;
-    REFUSED(TERSOR_E_NULL, "tensors[1]: gradients", masks, tersor_prune_gradient_tensors(NULL, tensors, 2, NULL));
+    REFUSED(TERSOR_E_NULL, "tensors[1].gradients is NULL", masks, tersor_prune_gradient_tensors(NULL, tensors, 2, NULL));
     tensors[1].within = &within;
     tensors[1].within_bytes = 1;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "tensors[1]: within is a mask", masks,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "tensors[1].within is a mask", masks,
             tersor_prune_magnitude_tensors(NULL, tensors, 2, NULL));
     tensors[1].within = NULL;
     const float bad[2] = {1.0f, NAN};
@@ -206,7 +225,7 @@ void test_pruning(void) {
     REFUSED(TERSOR_E_OUT_OF_RANGE, "options.pattern is 77", mask,
             tersor_prune_magnitude(NULL, w, 2, 4, 4, NULL, 0, &options, mask, 1));
     tensors[1].mask_bytes = 0;
-    REFUSED(TERSOR_E_LENGTH, "tensors[1]: mask", masks, tersor_prune_magnitude_tensors(NULL, tensors, 2, NULL));
+    REFUSED(TERSOR_E_LENGTH, "tensors[1].mask: the length is 0", masks, tersor_prune_magnitude_tensors(NULL, tensors, 2, NULL));
     REFUSED(TERSOR_E_EMPTY, "", masks, tersor_prune_magnitude_tensors(NULL, NULL, 0, NULL));
     REFUSED(TERSOR_E_NULL, "tensors", masks, tersor_prune_magnitude_tensors(NULL, NULL, 2, NULL));
 

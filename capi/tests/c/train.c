@@ -252,25 +252,29 @@ static void test_tensors(void) {
     /* Refusals: nothing changes, the scaler included. */
     before = net;
     gradients[1].count = 4;
-    REFUSED(TERSOR_E_LENGTH, "gradients[1]: count: the length is 4, but 5", net,
+    REFUSED(TERSOR_E_LENGTH, "gradients[1].count: the length is 4, but 5", net,
             tersor_adam_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
     gradients[1].count = COUNT;
     gradients[1].dtype = 3;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "gradients[1]", scaler,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "gradients[1].dtype is 3", scaler,
             tersor_adamw_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
     gradients[1].dtype = TERSOR_F32;
     gradients[1].reserved = 9;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "gradients[1]: reserved is 9", net,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "gradients[1].reserved is 9", net,
             tersor_adamw_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
     gradients[1].reserved = 0;
     net.parameters[0].reserved = 9;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "parameters[0]: reserved is 9", net,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "parameters[0].reserved is 9", net,
             tersor_adamw_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
     net.parameters[0].reserved = 0;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "max_norm", net,
             tersor_sgd_step_tensors(NULL, gradients, 2, NAN, NULL, &scaler, net.parameters, &o, NULL));
+    gradients[0].elements = NULL;
+    REFUSED(TERSOR_E_NULL, "gradients[0].elements is NULL", net,
+            tersor_adam_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
+    gradients[0].elements = grads_f16;
     net.parameters[1].state1 = NULL;
-    REFUSED(TERSOR_E_NULL, "parameters[1]: state1", net,
+    REFUSED(TERSOR_E_NULL, "parameters[1].state1", net,
             tersor_adagrad_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
     REFUSED(TERSOR_E_NULL, "gradients", net,
             tersor_adagrad_step_tensors(NULL, NULL, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
