@@ -1948,7 +1948,7 @@ tersor_status tersor_loss_scaler_update(int32_t overflow,
                                         struct tersor_loss_scaler *scaler);
 
 /* ============================================================================================================
- * Training steps, as torch computes them: unscale, check, clip, update, round, in one fused pass over f32 weights and
+ * Training steps, as torch or keras computes them: unscale, check, clip, update, round, in one fused pass over f32 weights and
  * state, with 16-bit weights beside them where they are wanted. A step is a transaction: when a gradient is not finite,
  * nothing has changed and `tersor_overflow` says where; the call itself has succeeded.
  *
@@ -1962,6 +1962,13 @@ tersor_status tersor_loss_scaler_update(int32_t overflow,
  * Since 0.1.
  */
 typedef uint32_t tersor_dtype;
+
+/**
+ * Whose update rules an optimizer follows, which are not the same algorithms: one of `TERSOR_OPTIMIZER_*`.
+ *
+ * Since 0.1.
+ */
+typedef uint32_t tersor_optimizer_rules;
 
 /**
  * Whether and where a gradient was not finite, so that the step was skipped.
@@ -2103,15 +2110,27 @@ typedef struct tersor_parameter {
  */
 #define TERSOR_BF16 2
 
+/**
+ * torch's. Since 0.1.
+ */
+#define TERSOR_OPTIMIZER_TORCH 0
+
+/**
+ * keras 3's: weight decay is decoupled in all of them (w -= w * weight_decay * lr before the step), epsilon and the
+ * learning rate have other places, and the state means something else, so rules cannot change between steps. Since 0.1.
+ */
+#define TERSOR_OPTIMIZER_KERAS 1
+
 /* ============================================================================================================
  * SGD.
  * ============================================================================================================ */
 
 /**
- * Stochastic gradient descent: without a momentum w -= lr * g; with one b = momentum * b + (1 - dampening) * g, b = g in
- * the first step, then w -= lr * b, or with Nesterov's look-ahead w -= lr * (g + momentum * b).
+ * Stochastic gradient descent: without a momentum w -= lr * g. With one, by torch's rules,
+ * b = momentum * b + (1 - dampening) * g, b = g in the first step, then w -= lr * b, or with Nesterov's look-ahead
+ * w -= lr * (g + momentum * b). By keras's rules b = momentum * b - lr * g, then w += b, or w += momentum * b - lr * g.
  *
- * Fill it with `tersor_sgd_options_init`, then change fields.
+ * Fill it with `tersor_sgd_options_init` or `tersor_keras_sgd_options_init`, then change fields.
  *
  * Since 0.1.
  */
@@ -2125,7 +2144,15 @@ typedef struct tersor_sgd_options {
      */
     uint32_t nesterov;
     /**
-     * Not negative. Default 1e-3.
+     * Whose rules. Set by the `_init` function.
+     */
+    tersor_optimizer_rules rules;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Not negative. Default 1e-3, by keras's rules 1e-2.
      */
     double learning_rate;
     /**
@@ -2133,11 +2160,11 @@ typedef struct tersor_sgd_options {
      */
     double momentum;
     /**
-     * Default 0.
+     * Default 0, which is all that keras's rules have.
      */
     double dampening;
     /**
-     * Added to the gradient as weight_decay * w. Not negative. Default 0.
+     * Added to the gradient as weight_decay * w; decoupled by keras's rules. Not negative. Default 0.
      */
     double weight_decay;
 } tersor_sgd_options;
@@ -2153,6 +2180,18 @@ typedef struct tersor_sgd_options {
 TERSOR_API
 tersor_status tersor_sgd_options_init(struct tersor_sgd_options *options,
                                       size_t struct_size);
+
+/**
+ * Fills `options` with the defaults of keras's SGD.
+ *
+ * @param struct_size  `sizeof *options`
+ * @return `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_keras_sgd_options_init(struct tersor_sgd_options *options,
+                                            size_t struct_size);
 
 /**
  * One step of SGD on one tensor in f32.
@@ -2266,10 +2305,12 @@ tersor_status tersor_sgd_step_tensors(const tersor_context *context,
  * ============================================================================================================ */
 
 /**
- * Adam and AdamW: m = b1 * m + (1 - b1) * g, v = b2 * v + (1 - b2) * g * g, then
- * w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + epsilon).
+ * Adam and AdamW: m = b1 * m + (1 - b1) * g, v = b2 * v + (1 - b2) * g * g, then by torch's rules
+ * w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + epsilon), by keras's
+ * w -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + epsilon).
  *
- * Fill it with `tersor_adam_options_init` or `tersor_adamw_options_init`, then change fields.
+ * Fill it with `tersor_adam_options_init`, `tersor_adamw_options_init`, `tersor_keras_adam_options_init` or
+ * `tersor_keras_adamw_options_init`, then change fields.
  *
  * Since 0.1.
  */
@@ -2279,9 +2320,9 @@ typedef struct tersor_adam_options {
      */
     uint32_t struct_size;
     /**
-     * 0.
+     * Whose rules. Set by the `_init` function.
      */
-    uint32_t reserved;
+    tersor_optimizer_rules rules;
     /**
      * Not negative. Default 1e-3.
      */
@@ -2295,12 +2336,12 @@ typedef struct tersor_adam_options {
      */
     double beta2;
     /**
-     * Not negative. Default 1e-8.
+     * Not negative. Default 1e-8, by keras's rules 1e-7.
      */
     double epsilon;
     /**
      * Not negative. Adam adds weight_decay * w to the gradient, default 0; AdamW takes lr * weight_decay * w from the
-     * weight before the step, default 1e-2.
+     * weight before the step, default 1e-2. By keras's rules both do that, and the default of AdamW is 4e-3.
      */
     double weight_decay;
 } tersor_adam_options;
@@ -2443,6 +2484,30 @@ tersor_status tersor_adamw_options_init(struct tersor_adam_options *options,
                                         size_t struct_size);
 
 /**
+ * Fills `options` with the defaults of keras's Adam.
+ *
+ * @param struct_size  `sizeof *options`
+ * @return `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_keras_adam_options_init(struct tersor_adam_options *options,
+                                             size_t struct_size);
+
+/**
+ * Fills `options` with the defaults of keras's AdamW, which is its Adam with another weight decay.
+ *
+ * @param struct_size  `sizeof *options`
+ * @return `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_keras_adamw_options_init(struct tersor_adam_options *options,
+                                              size_t struct_size);
+
+/**
  * One step of AdamW on one tensor in f32.
  *
  * @param grads          `count` gradients of the loss times `loss_scale`
@@ -2560,9 +2625,10 @@ tersor_status tersor_adamw_step_tensors(const tersor_context *context,
  * ============================================================================================================ */
 
 /**
- * Adagrad: s += g * g, then w -= lr / (1 + (t - 1) * learning_rate_decay) * g / (sqrt(s) + epsilon).
+ * Adagrad: s += g * g, then by torch's rules w -= lr / (1 + (t - 1) * learning_rate_decay) * g / (sqrt(s) + epsilon), by
+ * keras's w -= lr * g / sqrt(s + epsilon).
  *
- * Fill it with `tersor_adagrad_options_init`, then change fields.
+ * Fill it with `tersor_adagrad_options_init` or `tersor_keras_adagrad_options_init`, then change fields.
  *
  * Since 0.1.
  */
@@ -2572,27 +2638,27 @@ typedef struct tersor_adagrad_options {
      */
     uint32_t struct_size;
     /**
-     * 0.
+     * Whose rules. Set by the `_init` function.
      */
-    uint32_t reserved;
+    tersor_optimizer_rules rules;
     /**
-     * Not negative. Default 1e-2.
+     * Not negative. Default 1e-2, by keras's rules 1e-3.
      */
     double learning_rate;
     /**
-     * Not negative. Default 0.
+     * Not negative. Default 0, which is all that keras's rules have.
      */
     double learning_rate_decay;
     /**
-     * Added to the gradient as weight_decay * w. Not negative. Default 0.
+     * Added to the gradient as weight_decay * w; decoupled by keras's rules. Not negative. Default 0.
      */
     double weight_decay;
     /**
-     * The sum of squares that the caller starts from, to which a mask resets. Not negative. Default 0.
+     * The sum of squares that the caller starts from, to which a mask resets. Not negative. Default 0, by keras's rules 0.1.
      */
     double initial_accumulator;
     /**
-     * Not negative. Default 1e-10.
+     * Not negative. Default 1e-10, by keras's rules 1e-7.
      */
     double epsilon;
 } tersor_adagrad_options;
@@ -2608,6 +2674,18 @@ typedef struct tersor_adagrad_options {
 TERSOR_API
 tersor_status tersor_adagrad_options_init(struct tersor_adagrad_options *options,
                                           size_t struct_size);
+
+/**
+ * Fills `options` with the defaults of keras's Adagrad, whose sums of squares start at 0.1.
+ *
+ * @param struct_size  `sizeof *options`
+ * @return `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_keras_adagrad_options_init(struct tersor_adagrad_options *options,
+                                                size_t struct_size);
 
 /**
  * One step of Adagrad on one tensor in f32.

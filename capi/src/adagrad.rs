@@ -4,16 +4,20 @@ use crate::context::tersor_context;
 use crate::ffi::Options;
 use crate::loss_scaler::tersor_loss_scaler;
 use crate::mask::{tersor_bf16, tersor_f16};
-use crate::optimizer::{tersor_gradient, tersor_overflow, tersor_parameter, tersor_step_report};
+use crate::optimizer::{
+    TERSOR_OPTIMIZER_KERAS, TERSOR_OPTIMIZER_TORCH, tersor_gradient, tersor_optimizer_rules, tersor_overflow,
+    tersor_parameter, tersor_step_report,
+};
 use crate::panic::export;
 use crate::status::{Failure, tersor_status};
-use crate::training::{One, Several, Stored};
-use tersor::optim::Adagrad;
+use crate::training::{By, One, Several, Stored, not_in_keras, unknown_rules};
+use tersor::optim::{Adagrad, keras};
 use tersor::{bf16, f16};
 
-/// Adagrad: s += g * g, then w -= lr / (1 + (t - 1) * learning_rate_decay) * g / (sqrt(s) + epsilon).
+/// Adagrad: s += g * g, then by torch's rules w -= lr / (1 + (t - 1) * learning_rate_decay) * g / (sqrt(s) + epsilon), by
+/// keras's w -= lr * g / sqrt(s + epsilon).
 ///
-/// Fill it with `tersor_adagrad_options_init`, then change fields.
+/// Fill it with `tersor_adagrad_options_init` or `tersor_keras_adagrad_options_init`, then change fields.
 ///
 /// Since 0.1.
 #[repr(C)]
@@ -21,17 +25,17 @@ use tersor::{bf16, f16};
 pub struct tersor_adagrad_options {
     /// The size of this struct, set by the `_init` function.
     pub struct_size: u32,
-    /// 0.
-    pub reserved: u32,
-    /// Not negative. Default 1e-2.
+    /// Whose rules. Set by the `_init` function.
+    pub rules: tersor_optimizer_rules,
+    /// Not negative. Default 1e-2, by keras's rules 1e-3.
     pub learning_rate: f64,
-    /// Not negative. Default 0.
+    /// Not negative. Default 0, which is all that keras's rules have.
     pub learning_rate_decay: f64,
-    /// Added to the gradient as weight_decay * w. Not negative. Default 0.
+    /// Added to the gradient as weight_decay * w; decoupled by keras's rules. Not negative. Default 0.
     pub weight_decay: f64,
-    /// The sum of squares that the caller starts from, to which a mask resets. Not negative. Default 0.
+    /// The sum of squares that the caller starts from, to which a mask resets. Not negative. Default 0, by keras's rules 0.1.
     pub initial_accumulator: f64,
-    /// Not negative. Default 1e-10.
+    /// Not negative. Default 1e-10, by keras's rules 1e-7.
     pub epsilon: f64,
 }
 
@@ -41,7 +45,7 @@ unsafe impl Options for tersor_adagrad_options {
     fn defaults() -> Self {
         tersor_adagrad_options {
             struct_size: size_of::<Self>() as u32,
-            reserved: 0,
+            rules: TERSOR_OPTIMIZER_TORCH,
             learning_rate: 1e-2,
             learning_rate_decay: 0.0,
             weight_decay: 0.0,
@@ -63,6 +67,20 @@ pub unsafe extern "C" fn tersor_adagrad_options_init(
     struct_size: usize,
 ) -> tersor_status {
     export(|caller| caller.init_options("options", options, struct_size))
+}
+
+/// Fills `options` with the defaults of keras's Adagrad, whose sums of squares start at 0.1.
+///
+/// @param struct_size  `sizeof *options`
+/// @return `TERSOR_E_STRUCT_SIZE`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_keras_adagrad_options_init(
+    options: *mut tersor_adagrad_options,
+    struct_size: usize,
+) -> tersor_status {
+    export(|caller| caller.init_with("options", options, struct_size, keras_defaults()))
 }
 
 /// One step of Adagrad on one tensor in f32.
@@ -233,9 +251,22 @@ pub unsafe extern "C" fn tersor_adagrad_step_tensors(
     })
 }
 
-fn adagrad(options: &tersor_adagrad_options) -> Result<Adagrad, Failure> {
+fn keras_defaults() -> tersor_adagrad_options {
+    let keras::Adagrad { learning_rate, initial_accumulator, epsilon, weight_decay } =
+        keras::Adagrad::default();
+    tersor_adagrad_options {
+        rules: TERSOR_OPTIMIZER_KERAS,
+        learning_rate,
+        weight_decay,
+        initial_accumulator,
+        epsilon,
+        ..tersor_adagrad_options::defaults()
+    }
+}
+
+fn adagrad(options: &tersor_adagrad_options) -> Result<By<Adagrad, keras::Adagrad>, Failure> {
     let &tersor_adagrad_options {
-        reserved,
+        rules,
         learning_rate,
         learning_rate_decay,
         weight_decay,
@@ -243,6 +274,18 @@ fn adagrad(options: &tersor_adagrad_options) -> Result<Adagrad, Failure> {
         epsilon,
         ..
     } = options;
-    Failure::unless_zero("options.reserved", reserved)?;
-    Ok(Adagrad { learning_rate, learning_rate_decay, weight_decay, initial_accumulator, epsilon })
+    match rules {
+        TERSOR_OPTIMIZER_TORCH => Ok(By::Torch(Adagrad {
+            learning_rate,
+            learning_rate_decay,
+            weight_decay,
+            initial_accumulator,
+            epsilon,
+        })),
+        TERSOR_OPTIMIZER_KERAS => {
+            not_in_keras("options.learning_rate_decay", learning_rate_decay)?;
+            Ok(By::Keras(keras::Adagrad { learning_rate, initial_accumulator, epsilon, weight_decay }))
+        }
+        other => Err(unknown_rules(other)),
+    }
 }

@@ -4,17 +4,22 @@ use crate::context::tersor_context;
 use crate::ffi::Options;
 use crate::loss_scaler::tersor_loss_scaler;
 use crate::mask::{tersor_bf16, tersor_f16};
-use crate::optimizer::{tersor_gradient, tersor_overflow, tersor_parameter, tersor_step_report};
+use crate::optimizer::{
+    TERSOR_OPTIMIZER_KERAS, TERSOR_OPTIMIZER_TORCH, tersor_gradient, tersor_optimizer_rules, tersor_overflow,
+    tersor_parameter, tersor_step_report,
+};
 use crate::panic::export;
 use crate::status::{Failure, tersor_status};
-use crate::training::{One, Several, Stored};
-use tersor::optim::{Adam, AdamW};
+use crate::training::{By, One, Several, Stored, unknown_rules};
+use tersor::optim::{Adam, AdamW, keras};
 use tersor::{bf16, f16};
 
-/// Adam and AdamW: m = b1 * m + (1 - b1) * g, v = b2 * v + (1 - b2) * g * g, then
-/// w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + epsilon).
+/// Adam and AdamW: m = b1 * m + (1 - b1) * g, v = b2 * v + (1 - b2) * g * g, then by torch's rules
+/// w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + epsilon), by keras's
+/// w -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + epsilon).
 ///
-/// Fill it with `tersor_adam_options_init` or `tersor_adamw_options_init`, then change fields.
+/// Fill it with `tersor_adam_options_init`, `tersor_adamw_options_init`, `tersor_keras_adam_options_init` or
+/// `tersor_keras_adamw_options_init`, then change fields.
 ///
 /// Since 0.1.
 #[repr(C)]
@@ -22,18 +27,18 @@ use tersor::{bf16, f16};
 pub struct tersor_adam_options {
     /// The size of this struct, set by the `_init` function.
     pub struct_size: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Whose rules. Set by the `_init` function.
+    pub rules: tersor_optimizer_rules,
     /// Not negative. Default 1e-3.
     pub learning_rate: f64,
     /// At least 0 and below 1. Default 0.9.
     pub beta1: f64,
     /// At least 0 and below 1. Default 0.999.
     pub beta2: f64,
-    /// Not negative. Default 1e-8.
+    /// Not negative. Default 1e-8, by keras's rules 1e-7.
     pub epsilon: f64,
     /// Not negative. Adam adds weight_decay * w to the gradient, default 0; AdamW takes lr * weight_decay * w from the
-    /// weight before the step, default 1e-2.
+    /// weight before the step, default 1e-2. By keras's rules both do that, and the default of AdamW is 4e-3.
     pub weight_decay: f64,
 }
 
@@ -43,7 +48,7 @@ unsafe impl Options for tersor_adam_options {
     fn defaults() -> Self {
         tersor_adam_options {
             struct_size: size_of::<Self>() as u32,
-            reserved: 0,
+            rules: TERSOR_OPTIMIZER_TORCH,
             learning_rate: 1e-3,
             beta1: 0.9,
             beta2: 0.999,
@@ -255,6 +260,36 @@ pub unsafe extern "C" fn tersor_adamw_options_init(
     export(|caller| caller.init_with("options", options, struct_size, adamw_defaults()))
 }
 
+/// Fills `options` with the defaults of keras's Adam.
+///
+/// @param struct_size  `sizeof *options`
+/// @return `TERSOR_E_STRUCT_SIZE`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_keras_adam_options_init(
+    options: *mut tersor_adam_options,
+    struct_size: usize,
+) -> tersor_status {
+    export(|caller| caller.init_with("options", options, struct_size, keras_defaults(keras::Adam::default())))
+}
+
+/// Fills `options` with the defaults of keras's AdamW, which is its Adam with another weight decay.
+///
+/// @param struct_size  `sizeof *options`
+/// @return `TERSOR_E_STRUCT_SIZE`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_keras_adamw_options_init(
+    options: *mut tersor_adam_options,
+    struct_size: usize,
+) -> tersor_status {
+    export(|caller| {
+        caller.init_with("options", options, struct_size, keras_defaults(keras::Adam::with_decay()))
+    })
+}
+
 /// One step of AdamW on one tensor in f32.
 ///
 /// @param grads          `count` gradients of the loss times `loss_scale`
@@ -433,13 +468,29 @@ fn adamw_defaults() -> tersor_adam_options {
     tersor_adam_options { weight_decay: 1e-2, ..tersor_adam_options::defaults() }
 }
 
-fn adam(options: &tersor_adam_options) -> Result<Adam, Failure> {
-    let &tersor_adam_options { reserved, learning_rate, beta1, beta2, epsilon, weight_decay, .. } = options;
-    Failure::unless_zero("options.reserved", reserved)?;
-    Ok(Adam { learning_rate, beta1, beta2, epsilon, weight_decay })
+fn keras_defaults(rule: keras::Adam) -> tersor_adam_options {
+    let keras::Adam { learning_rate, beta1, beta2, epsilon, weight_decay } = rule;
+    let struct_size = size_of::<tersor_adam_options>() as u32;
+    let rules = TERSOR_OPTIMIZER_KERAS;
+    tersor_adam_options { struct_size, rules, learning_rate, beta1, beta2, epsilon, weight_decay }
 }
 
-fn adamw(options: &tersor_adam_options) -> Result<AdamW, Failure> {
-    let Adam { learning_rate, beta1, beta2, epsilon, weight_decay } = adam(options)?;
-    Ok(AdamW { learning_rate, beta1, beta2, epsilon, weight_decay })
+fn adam(options: &tersor_adam_options) -> Result<By<Adam, keras::Adam>, Failure> {
+    let &tersor_adam_options { rules, learning_rate, beta1, beta2, epsilon, weight_decay, .. } = options;
+    match rules {
+        TERSOR_OPTIMIZER_TORCH => Ok(By::Torch(Adam { learning_rate, beta1, beta2, epsilon, weight_decay })),
+        TERSOR_OPTIMIZER_KERAS => {
+            Ok(By::Keras(keras::Adam { learning_rate, beta1, beta2, epsilon, weight_decay }))
+        }
+        other => Err(unknown_rules(other)),
+    }
+}
+
+fn adamw(options: &tersor_adam_options) -> Result<By<AdamW, keras::Adam>, Failure> {
+    Ok(match adam(options)? {
+        By::Torch(Adam { learning_rate, beta1, beta2, epsilon, weight_decay }) => {
+            By::Torch(AdamW { learning_rate, beta1, beta2, epsilon, weight_decay })
+        }
+        By::Keras(rule) => By::Keras(rule),
+    })
 }

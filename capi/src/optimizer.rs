@@ -1,4 +1,4 @@
-//! Training steps, as torch computes them: unscale, check, clip, update, round, in one fused pass over f32 weights and
+//! Training steps, as torch or keras computes them: unscale, check, clip, update, round, in one fused pass over f32 weights and
 //! state, with 16-bit weights beside them where they are wanted. A step is a transaction: when a gradient is not finite,
 //! nothing has changed and `tersor_overflow` says where; the call itself has succeeded.
 //!
@@ -17,6 +17,16 @@ pub const TERSOR_F32: tersor_dtype = 0;
 pub const TERSOR_F16: tersor_dtype = 1;
 /// `tersor_bf16`. Since 0.1.
 pub const TERSOR_BF16: tersor_dtype = 2;
+
+/// Whose update rules an optimizer follows, which are not the same algorithms: one of `TERSOR_OPTIMIZER_*`.
+///
+/// Since 0.1.
+pub type tersor_optimizer_rules = u32;
+/// torch's. Since 0.1.
+pub const TERSOR_OPTIMIZER_TORCH: tersor_optimizer_rules = 0;
+/// keras 3's: weight decay is decoupled in all of them (w -= w * weight_decay * lr before the step), epsilon and the
+/// learning rate have other places, and the state means something else, so rules cannot change between steps. Since 0.1.
+pub const TERSOR_OPTIMIZER_KERAS: tersor_optimizer_rules = 1;
 
 /// Whether and where a gradient was not finite, so that the step was skipped.
 ///

@@ -4,17 +4,21 @@ use crate::context::tersor_context;
 use crate::ffi::Options;
 use crate::loss_scaler::tersor_loss_scaler;
 use crate::mask::{tersor_bf16, tersor_f16};
-use crate::optimizer::{tersor_gradient, tersor_overflow, tersor_parameter, tersor_step_report};
+use crate::optimizer::{
+    TERSOR_OPTIMIZER_KERAS, TERSOR_OPTIMIZER_TORCH, tersor_gradient, tersor_optimizer_rules, tersor_overflow,
+    tersor_parameter, tersor_step_report,
+};
 use crate::panic::export;
 use crate::status::{Failure, tersor_status};
-use crate::training::{One, Several, Stored};
-use tersor::optim::{Sgd, SgdMomentum};
+use crate::training::{By, One, Several, Stored, not_in_keras, unknown_rules};
+use tersor::optim::{Sgd, SgdMomentum, keras};
 use tersor::{bf16, f16};
 
-/// Stochastic gradient descent: without a momentum w -= lr * g; with one b = momentum * b + (1 - dampening) * g, b = g in
-/// the first step, then w -= lr * b, or with Nesterov's look-ahead w -= lr * (g + momentum * b).
+/// Stochastic gradient descent: without a momentum w -= lr * g. With one, by torch's rules,
+/// b = momentum * b + (1 - dampening) * g, b = g in the first step, then w -= lr * b, or with Nesterov's look-ahead
+/// w -= lr * (g + momentum * b). By keras's rules b = momentum * b - lr * g, then w += b, or w += momentum * b - lr * g.
 ///
-/// Fill it with `tersor_sgd_options_init`, then change fields.
+/// Fill it with `tersor_sgd_options_init` or `tersor_keras_sgd_options_init`, then change fields.
 ///
 /// Since 0.1.
 #[repr(C)]
@@ -24,13 +28,17 @@ pub struct tersor_sgd_options {
     pub struct_size: u32,
     /// 1 to look ahead, which needs a momentum and no dampening. Default 0.
     pub nesterov: u32,
-    /// Not negative. Default 1e-3.
+    /// Whose rules. Set by the `_init` function.
+    pub rules: tersor_optimizer_rules,
+    /// 0.
+    pub reserved: u32,
+    /// Not negative. Default 1e-3, by keras's rules 1e-2.
     pub learning_rate: f64,
     /// At least 0 and below 1. Default 0: no state is kept.
     pub momentum: f64,
-    /// Default 0.
+    /// Default 0, which is all that keras's rules have.
     pub dampening: f64,
-    /// Added to the gradient as weight_decay * w. Not negative. Default 0.
+    /// Added to the gradient as weight_decay * w; decoupled by keras's rules. Not negative. Default 0.
     pub weight_decay: f64,
 }
 
@@ -41,6 +49,8 @@ unsafe impl Options for tersor_sgd_options {
         tersor_sgd_options {
             struct_size: size_of::<Self>() as u32,
             nesterov: 0,
+            rules: TERSOR_OPTIMIZER_TORCH,
+            reserved: 0,
             learning_rate: 1e-3,
             momentum: 0.0,
             dampening: 0.0,
@@ -61,6 +71,20 @@ pub unsafe extern "C" fn tersor_sgd_options_init(
     struct_size: usize,
 ) -> tersor_status {
     export(|caller| caller.init_options("options", options, struct_size))
+}
+
+/// Fills `options` with the defaults of keras's SGD.
+///
+/// @param struct_size  `sizeof *options`
+/// @return `TERSOR_E_STRUCT_SIZE`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_keras_sgd_options_init(
+    options: *mut tersor_sgd_options,
+    struct_size: usize,
+) -> tersor_status {
+    export(|caller| caller.init_with("options", options, struct_size, keras_defaults()))
 }
 
 /// One step of SGD on one tensor in f32.
@@ -249,21 +273,46 @@ pub unsafe extern "C" fn tersor_sgd_step_tensors(
     })
 }
 
+fn keras_defaults() -> tersor_sgd_options {
+    let keras::Sgd { learning_rate, weight_decay } = keras::Sgd::default();
+    let rules = TERSOR_OPTIMIZER_KERAS;
+    tersor_sgd_options { rules, learning_rate, weight_decay, ..tersor_sgd_options::defaults() }
+}
+
 /// Two rules, because one keeps state and the other does not.
 enum SgdRule {
-    Plain(Sgd),
-    Momentum(SgdMomentum),
+    Plain(By<Sgd, keras::Sgd>),
+    Momentum(By<SgdMomentum, keras::SgdMomentum>),
 }
 
 fn sgd(options: &tersor_sgd_options) -> Result<SgdRule, Failure> {
-    let &tersor_sgd_options { learning_rate, momentum, dampening, weight_decay, .. } = options;
+    let &tersor_sgd_options { rules, reserved, learning_rate, momentum, dampening, weight_decay, .. } =
+        options;
+    Failure::unless_zero("options.reserved", reserved)?;
     let nesterov = match options.nesterov {
         0 => false,
         1 => true,
         other => return Err(Failure::out_of_range("options.nesterov", other, "0 or 1")),
     };
-    if momentum == 0.0 && !nesterov {
-        return Ok(SgdRule::Plain(Sgd { learning_rate, weight_decay }));
+    let plain = momentum == 0.0 && !nesterov;
+    match rules {
+        TERSOR_OPTIMIZER_TORCH if plain => Ok(SgdRule::Plain(By::Torch(Sgd { learning_rate, weight_decay }))),
+        TERSOR_OPTIMIZER_TORCH => Ok(SgdRule::Momentum(By::Torch(SgdMomentum {
+            learning_rate,
+            momentum,
+            dampening,
+            nesterov,
+            weight_decay,
+        }))),
+        TERSOR_OPTIMIZER_KERAS => {
+            not_in_keras("options.dampening", dampening)?;
+            Ok(if plain {
+                SgdRule::Plain(By::Keras(keras::Sgd { learning_rate, weight_decay }))
+            } else {
+                let rule = keras::SgdMomentum { learning_rate, momentum, nesterov, weight_decay };
+                SgdRule::Momentum(By::Keras(rule))
+            })
+        }
+        other => Err(unknown_rules(other)),
     }
-    Ok(SgdRule::Momentum(SgdMomentum { learning_rate, momentum, dampening, nesterov, weight_decay }))
 }

@@ -4,13 +4,29 @@
 use crate::ffi::{Caller, Options, Out, Plain};
 use crate::loss_scaler::{keep, resume, tersor_loss_scaler};
 use crate::optimizer::{
-    TERSOR_BF16, TERSOR_F16, TERSOR_F32, tersor_gradient, tersor_overflow, tersor_parameter,
-    tersor_step_report,
+    TERSOR_BF16, TERSOR_F16, TERSOR_F32, tersor_gradient, tersor_optimizer_rules, tersor_overflow,
+    tersor_parameter, tersor_step_report,
 };
 use crate::status::{Failure, Names, Rename};
 use std::sync::Arc;
 use tersor::optim::{AsGradient, Gradient, ParameterMut, Rule, Step, Trainable, Unscale, step};
 use tersor::{Context, Element, Error, bf16, f16};
+
+/// An optimizer by the rules of one of two toolkits, which keep as many states.
+pub(crate) enum By<T, K> {
+    Torch(T),
+    Keras(K),
+}
+
+/// What to say to a number that is neither.
+pub(crate) fn unknown_rules(rules: tersor_optimizer_rules) -> Failure {
+    Failure::out_of_range("options.rules", rules, "one of TERSOR_OPTIMIZER_*")
+}
+
+/// Refuses a hyperparameter that keras's rule does not have.
+pub(crate) fn not_in_keras(argument: &str, value: f64) -> Result<(), Failure> {
+    if value == 0.0 { Ok(()) } else { Err(Failure::out_of_range(argument, value, "0 by keras's rules")) }
+}
 
 /// 16-bit weights beside the masters.
 pub(crate) enum Stored<'a> {
@@ -45,7 +61,18 @@ pub(crate) struct One<'a> {
 }
 
 impl<'a> One<'a> {
-    pub(crate) fn step<R: Rule<State = [f32; N]>, const N: usize>(
+    pub(crate) fn step<T: Rule<State = [f32; N]>, K: Rule<State = [f32; N]>, const N: usize>(
+        self,
+        rule: &By<T, K>,
+        states: [&'a mut [f32]; N],
+    ) -> Result<(), Failure> {
+        match rule {
+            By::Torch(rule) => self.step_by(rule, states),
+            By::Keras(rule) => self.step_by(rule, states),
+        }
+    }
+
+    fn step_by<R: Rule<State = [f32; N]>, const N: usize>(
         self,
         rule: &R,
         states: [&'a mut [f32]; N],
@@ -80,7 +107,17 @@ pub(crate) struct Several {
 }
 
 impl Several {
-    pub(crate) fn step<R: Rule<State = [f32; N]>, const N: usize>(self, rule: &R) -> Result<(), Failure> {
+    pub(crate) fn step<T: Rule<State = [f32; N]>, K: Rule<State = [f32; N]>, const N: usize>(
+        self,
+        rule: &By<T, K>,
+    ) -> Result<(), Failure> {
+        match rule {
+            By::Torch(rule) => self.step_by(rule),
+            By::Keras(rule) => self.step_by(rule),
+        }
+    }
+
+    fn step_by<R: Rule<State = [f32; N]>, const N: usize>(self, rule: &R) -> Result<(), Failure> {
         let caller = self.caller;
         let gradients: &[GradientOf] = caller.input("gradients", self.gradients, self.tensor_count)?;
         let parameters: &mut [Tensor<N>] = caller.output("parameters", self.parameters, self.tensor_count)?;

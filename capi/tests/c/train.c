@@ -59,6 +59,25 @@ static void test_rules(void) {
     ALL_TYPES(sgd, 1, &sgd);
     ALL_TYPES(sgd, 2, &sgd);
     CHECK(f32.m[0] == 1.5f && f32.master[0] == -0.25f);
+    /* keras's velocity contains the learning rate. */
+    tersor_sgd_options keras_sgd;
+    OK(tersor_keras_sgd_options_init(&keras_sgd, sizeof keras_sgd));
+    CHECK(keras_sgd.rules == TERSOR_OPTIMIZER_KERAS && keras_sgd.learning_rate == 0.01 && keras_sgd.momentum == 0);
+    keras_sgd.learning_rate = 0.5;
+    keras_sgd.weight_decay = 0.5;
+    f32 = f16 = bf16 = fresh();
+    ALL_TYPES(sgd, 1, &keras_sgd);
+    CHECK(f32.master[0] == 0.25f && f32.master[2] == 0.375f && f32.m[0] == 0); /* 1 - 1/4 - 1/2, 1/2 - 1/8 */
+    keras_sgd.weight_decay = 0;
+    keras_sgd.momentum = 0.5;
+    f32 = f16 = bf16 = fresh();
+    ALL_TYPES(sgd, 1, &keras_sgd);
+    ALL_TYPES(sgd, 2, &keras_sgd);
+    CHECK(f32.m[0] == -0.75f && f32.master[0] == -0.25f);
+    keras_sgd.nesterov = 1;
+    f32 = f16 = bf16 = fresh();
+    ALL_TYPES(sgd, 1, &keras_sgd);
+    CHECK(f32.m[0] == -0.5f && f32.master[0] == 0.25f);
 
     tersor_adagrad_options adagrad;
     OK(tersor_adagrad_options_init(&adagrad, sizeof adagrad));
@@ -67,6 +86,14 @@ static void test_rules(void) {
     ALL_TYPES(adagrad, 1, &adagrad);
     CHECK(f32.m[0] == 1 && f32.m[4] == 4 && fabsf(f32.master[0] - 0.5f) < 1e-6f);
     CHECK(f32.master[2] == 0.5f);
+    tersor_adagrad_options keras_adagrad;
+    OK(tersor_keras_adagrad_options_init(&keras_adagrad, sizeof keras_adagrad));
+    CHECK(keras_adagrad.learning_rate == 0.001 && keras_adagrad.initial_accumulator == 0.1);
+    keras_adagrad.learning_rate = 0.5;
+    keras_adagrad.epsilon = 3;
+    f32 = f16 = bf16 = fresh();
+    ALL_TYPES(adagrad, 1, &keras_adagrad);
+    CHECK(f32.m[0] == 1 && f32.master[0] == 0.75f); /* 1 - 1/2 / sqrt(1 + 3) */
 
 #undef F32_STATES
 #undef F16_STATES
@@ -87,6 +114,25 @@ static void test_rules(void) {
     ALL_TYPES(adamw, 1, &adam);
     CHECK(fabsf(f32.master[2] - 0.5f * (1 - 0.5f * 0.01f)) < 1e-6f); /* no gradient: decay alone */
 
+    /* keras adds epsilon to what torch has corrected for the bias; of AdamW only the decay is another. */
+    OK(tersor_keras_adam_options_init(&adam, sizeof adam));
+    CHECK(adam.rules == TERSOR_OPTIMIZER_KERAS && adam.epsilon == 1e-7 && adam.weight_decay == 0);
+    adam.learning_rate = 0.5;
+    adam.epsilon = 1;
+    f32 = f16 = bf16 = fresh();
+    ALL_TYPES(adam, 1, &adam);
+    CHECK(fabsf(f32.master[0] - (1 - 0.5f * sqrtf(0.001f) / (sqrtf(0.001f) + 1))) < 1e-6f);
+    adam.rules = TERSOR_OPTIMIZER_TORCH;
+    f32 = f16 = bf16 = fresh();
+    ALL_TYPES(adam, 1, &adam);
+    CHECK(fabsf(f32.master[0] - 0.75f) < 1e-6f);
+    OK(tersor_keras_adamw_options_init(&adam, sizeof adam));
+    CHECK(adam.rules == TERSOR_OPTIMIZER_KERAS && adam.weight_decay == 0.004);
+    adam.learning_rate = 0.5;
+    f32 = f16 = bf16 = fresh();
+    ALL_TYPES(adamw, 1, &adam);
+    CHECK(fabsf(f32.master[2] - 0.5f * (1 - 0.5f * 0.004f)) < 1e-6f);
+
     /* A gradient that is not finite: nothing changes, and the report says where. */
     tensor before = f32;
     float broken[COUNT];
@@ -101,16 +147,37 @@ static void test_rules(void) {
             tersor_adam_step_f32(NULL, grads, COUNT, 0, 1.0f, NULL, f32.master, f32.m, f32.v, &o));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "loss_scale is NaN", f32,
             tersor_adamw_step_f32(NULL, grads, COUNT, 1, NAN, NULL, f32.master, f32.m, f32.v, &o));
-    adam.reserved = 1;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.reserved is 1, but must be 0", f32,
+    adam.rules = 2;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.rules is 2, but must be one of TERSOR_OPTIMIZER_*", f32,
             tersor_adam_step_f32(NULL, grads, COUNT, 1, 1.0f, &adam, f32.master, f32.m, f32.v, &o));
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.reserved", f32,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.rules", f32,
             tersor_adamw_step_f32(NULL, grads, COUNT, 1, 1.0f, &adam, f32.master, f32.m, f32.v, &o));
-    adam.reserved = 0;
-    adagrad.reserved = 2;
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.reserved is 2", f32,
+    adam.rules = TERSOR_OPTIMIZER_TORCH;
+    adagrad.rules = 3;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.rules is 3", f32,
             tersor_adagrad_step_f32(NULL, grads, COUNT, 1, 1.0f, &adagrad, f32.master, f32.m, &o));
-    adagrad.reserved = 0;
+    adagrad.rules = TERSOR_OPTIMIZER_KERAS;
+    adagrad.learning_rate_decay = 0.5;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.learning_rate_decay is 0.5, but must be 0 by keras's rules", f32,
+            tersor_adagrad_step_f32(NULL, grads, COUNT, 1, 1.0f, &adagrad, f32.master, f32.m, &o));
+    adagrad.rules = TERSOR_OPTIMIZER_TORCH;
+    keras_sgd.dampening = NAN;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.dampening is NaN", f32,
+            tersor_sgd_step_f32(NULL, grads, COUNT, 1, 1.0f, &keras_sgd, f32.master, f32.m, &o));
+    keras_sgd.dampening = 0;
+    keras_sgd.momentum = 0;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.nesterov", f32,
+            tersor_sgd_step_f32(NULL, grads, COUNT, 1, 1.0f, &keras_sgd, f32.master, f32.m, &o));
+    keras_sgd.nesterov = 0;
+    keras_sgd.weight_decay = -1;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.weight_decay is -1", f32,
+            tersor_sgd_step_f32(NULL, grads, COUNT, 1, 1.0f, &keras_sgd, f32.master, f32.m, &o));
+    keras_sgd.rules = 7;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.rules is 7", f32,
+            tersor_sgd_step_f32(NULL, grads, COUNT, 1, 1.0f, &keras_sgd, f32.master, f32.m, &o));
+    keras_sgd.reserved = 1;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.reserved is 1, but must be 0", f32,
+            tersor_sgd_step_f32(NULL, grads, COUNT, 1, 1.0f, &keras_sgd, f32.master, f32.m, &o));
     adam.beta1 = 1.0;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "options.beta1 is 1", f32,
             tersor_adamw_step_f16(NULL, grads_f16, COUNT, 1, 1.0f, &adam, f32.master, f32.m, f32.v, f32.stored, &o));
@@ -136,6 +203,10 @@ static void test_rules(void) {
     REFUSED(TERSOR_E_STRUCT_SIZE, "", adam, tersor_adam_options_init(&adam, 5));
     REFUSED(TERSOR_E_STRUCT_SIZE, "", adam, tersor_adamw_options_init(&adam, 5));
     REFUSED(TERSOR_E_STRUCT_SIZE, "", adagrad, tersor_adagrad_options_init(&adagrad, 5));
+    REFUSED(TERSOR_E_STRUCT_SIZE, "", sgd, tersor_keras_sgd_options_init(&sgd, 5));
+    REFUSED(TERSOR_E_STRUCT_SIZE, "", adam, tersor_keras_adam_options_init(&adam, 5));
+    REFUSED(TERSOR_E_STRUCT_SIZE, "", adam, tersor_keras_adamw_options_init(&adam, 5));
+    REFUSED(TERSOR_E_STRUCT_SIZE, "", adagrad, tersor_keras_adagrad_options_init(&adagrad, 5));
 }
 
 static void test_scaler(void) {
@@ -229,6 +300,12 @@ static void test_tensors(void) {
     sgd.momentum = 0.9;
     OK(tersor_sgd_step_tensors(NULL, gradients, 2, 0.5, &sgd, &scaler, net.parameters, &o, NULL));
     CHECK(net.a.m[0] > 0 && net.parameters[1].steps == 2);
+    OK(tersor_keras_sgd_options_init(&sgd, sizeof sgd));
+    sgd.learning_rate = 1;
+    sgd.momentum = 0.5;
+    tie(&net);
+    OK(tersor_sgd_step_tensors(NULL, gradients, 2, 0.0, &sgd, &scaler, net.parameters, &o, NULL));
+    CHECK(net.a.m[0] == -1 && net.b.m[1] == 0.5f && net.a.master[0] == 0);
     tie(&net);
     OK(tersor_adamw_step_tensors(NULL, gradients, 2, 1.0, NULL, NULL, net.parameters, &o, &report));
     CHECK(report.grad_norm > 1024); /* without a scaler nothing is unscaled */
