@@ -367,6 +367,7 @@ tersor_status tersor_mask_count(const uint8_t *mask,
  * What survives in both `a` and `b`.
  *
  * @param mask_bytes  the size of each of `a`, `b` and `out_mask`
+ * @param out_mask    receives the mask. It may be `a` or `b` itself
  * @return `TERSOR_E_LENGTH` when `mask_bytes` is too small
  *
  * Since 0.1.
@@ -382,6 +383,7 @@ tersor_status tersor_mask_and(const uint8_t *a,
  * What survives in `a`, in `b` or in both.
  *
  * @param mask_bytes  the size of each of `a`, `b` and `out_mask`
+ * @param out_mask    receives the mask. It may be `a` or `b` itself
  * @return `TERSOR_E_LENGTH` when `mask_bytes` is too small
  *
  * Since 0.1.
@@ -397,6 +399,7 @@ tersor_status tersor_mask_or(const uint8_t *a,
  * The complement: what `mask` condemns.
  *
  * @param mask_bytes  the size of each of `mask` and `out_mask`
+ * @param out_mask    receives the mask. It may be `mask` itself
  * @return `TERSOR_E_LENGTH` when `mask_bytes` is too small
  *
  * Since 0.1.
@@ -503,6 +506,75 @@ tersor_status tersor_mask_decay_bf16(const tersor_context *context,
                                      float factor,
                                      tersor_bf16 *values,
                                      size_t stride);
+
+/**
+ * How many bytes a mask is saved in: a header with the shape, then the bits.
+ *
+ * @param shape      `axes` sizes, of which the weights' number is the product
+ * @param axes       0 to 64
+ * @param out_bytes  receives the size
+ * @return `TERSOR_E_OUT_OF_RANGE` for `axes`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_mask_save_size(const size_t *shape,
+                                    size_t axes,
+                                    size_t *out_bytes);
+
+/**
+ * Saves a mask with its shape, as bytes that are the same on every machine.
+ *
+ * @param mask         a mask of as many weights as the product of `shape`
+ * @param shape        `axes` sizes; `{rows, cols}` for a matrix
+ * @param axes         0 to 64
+ * @param saved        receives the bytes; any alignment
+ * @param saved_bytes  exactly what `tersor_mask_save_size` says
+ * @return `TERSOR_E_LENGTH` for `mask_bytes` or `saved_bytes`, `TERSOR_E_OUT_OF_RANGE` for `axes`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_mask_save(const uint8_t *mask,
+                               size_t mask_bytes,
+                               const size_t *shape,
+                               size_t axes,
+                               void *saved,
+                               size_t saved_bytes);
+
+/**
+ * The shape of a saved mask. A first call with a NULL `shape` asks for the number of axes; there are at most 64.
+ *
+ * @param saved     what `tersor_mask_save` wrote; any alignment
+ * @param capacity  how many sizes `shape` has room for. Ignored where that is NULL
+ * @param shape     receives the sizes. NULL is allowed
+ * @param out_axes  receives how many they are
+ * @return `TERSOR_E_LAYOUT` when the bytes are foreign, truncated, too long or damaged; `TERSOR_E_LENGTH` for `capacity`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_mask_load_shape(const void *saved,
+                                     size_t saved_bytes,
+                                     size_t capacity,
+                                     size_t *shape,
+                                     size_t *out_axes);
+
+/**
+ * The bits of a saved mask.
+ *
+ * @param saved  what `tersor_mask_save` wrote; any alignment
+ * @param mask   receives the mask, of as many weights as the product of the shape
+ * @return `TERSOR_E_LAYOUT` when the bytes are foreign, truncated, too long or damaged; `TERSOR_E_LENGTH` when `mask_bytes`
+ *         is too small
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_mask_load(const void *saved,
+                               size_t saved_bytes,
+                               uint8_t *mask,
+                               size_t mask_bytes);
 
 /* ============================================================================================================
  * Pruning: criterion x pattern x scope -> a mask. The function is the criterion (what makes a weight worth keeping); the

@@ -148,11 +148,16 @@ impl Error {
 /// The limit is `isize::MAX`, the largest allocation that Rust (and any C library) can make. As in ndarray, the sizes that
 /// are not 0 must keep it by themselves: else it would depend on their order whether a 0 comes in time.
 pub(crate) fn checked_product(argument: &'static str, sizes: &[usize]) -> Result<usize> {
+    product(sizes.iter().copied())
+        .ok_or_else(|| Error::SizeOverflow { argument: argument.into(), sizes: sizes.to_vec() })
+}
+
+/// As [`checked_product`]; `None` where that is an error.
+pub(crate) fn product(sizes: impl Iterator<Item = usize> + Clone) -> Option<usize> {
     let product = sizes
-        .iter()
-        .filter(|&&size| size > 0)
-        .try_fold(1_usize, |product, &size| product.checked_mul(size))
-        .filter(|&product| product <= isize::MAX as usize)
-        .ok_or_else(|| Error::SizeOverflow { argument: argument.into(), sizes: sizes.to_vec() })?;
-    Ok(if sizes.contains(&0) { 0 } else { product })
+        .clone()
+        .filter(|&size| size > 0)
+        .try_fold(1_usize, usize::checked_mul)
+        .filter(|&product| product <= isize::MAX as usize)?;
+    Some(if sizes.clone().any(|size| size == 0) { 0 } else { product })
 }

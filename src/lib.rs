@@ -35,7 +35,7 @@ pub use context::Context;
 pub use element::{DType, Element};
 pub use error::{Error, Result};
 pub use kernels::Isa;
-pub use mask::{BitSlice, Mask};
+pub use mask::{BitSlice, Mask, SavedMask};
 pub use parallel::{Parallel, ParallelFor};
 
 // The types of the public signatures, so that a dependant needs no matching version of its own.

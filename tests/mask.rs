@@ -8,7 +8,7 @@ use ndarray::{Array1, Array2, Array3, s};
 use proptest::prelude::*;
 use support::guard::Guarded;
 use support::{Random, awkward_lengths, every_isa, every_thread_count, scalar};
-use tersor::{BitSlice, Element, Error, Mask, bf16, f16};
+use tersor::{BitSlice, Element, Error, Mask, SavedMask, bf16, f16};
 
 fn mask_of(bools: &[bool]) -> Mask {
     Mask::from_bools(Array1::from(bools.to_vec()).view()).unwrap()
@@ -223,8 +223,33 @@ fn damaged_bytes_say_what_is_wrong() {
     assert!(message(&|b| b[12] = 200).contains("200 axes"));
     assert!(message(&|b| b[12..16].fill(0xff)).contains("4294967295 axes"));
     assert!(message(&|b| b.truncate(20)).contains("4 bytes are left"));
+    assert!(message(&|b| b.truncate(30)).contains("2 axes, but 6 bytes are left"));
     assert!(message(&|b| b.push(0)).contains("3 bytes follow"));
     assert!(message(&|b| b[24 + 7] = 0xff).contains("overflows"));
     assert!(message(&|b| *b.last_mut().unwrap() |= 0x80).contains("past the last weight"));
     assert!(message(&|b| b[40] ^= 1).contains("survivors"));
+}
+
+#[test]
+fn a_mask_is_saved_where_the_caller_wants_it() {
+    for shape in [vec![], vec![0, 7], vec![3, 5], vec![8, 4, 2], vec![13, 1, 5]] {
+        let mask = Mask::from_fn(&shape, |i| i % 3 == 0).unwrap();
+        let mut bytes = vec![0xa5; SavedMask::size(&shape).unwrap()];
+        SavedMask::save(&shape, mask.bits(), &mut bytes).unwrap();
+        assert_eq!(bytes, mask.to_bytes());
+        let saved = SavedMask::new(&bytes).unwrap();
+        assert_eq!(saved.shape().collect::<Vec<_>>(), shape);
+        assert!(saved.bits().survivors().eq(mask.survivors()));
+        // Bits past the last weight, which a caller's bytes may have, are not saved.
+        let ones = vec![0xff; mask.as_bytes().len()];
+        SavedMask::save(&shape, BitSlice::new(&ones, mask.len()).unwrap(), &mut bytes).unwrap();
+        assert_eq!(Mask::from_bytes(&bytes).unwrap(), Mask::ones(&shape).unwrap());
+    }
+    let bits = BitSlice::new(&[7], 3).unwrap();
+    let mut bytes = [0; 33];
+    assert!(matches!(SavedMask::size(&[usize::MAX, 2]), Err(Error::SizeOverflow { .. })));
+    assert_eq!(SavedMask::size(&[1; 65]), Ok(24 + 65 * 8 + 1));
+    assert!(matches!(SavedMask::save(&[4], bits, &mut bytes), Err(Error::Length { .. })));
+    assert!(matches!(SavedMask::save(&[3], bits, &mut bytes[1..]), Err(Error::Length { .. })));
+    assert_eq!(bytes, [0; 33]);
 }

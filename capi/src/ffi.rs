@@ -165,6 +165,27 @@ impl Caller {
         self.output(argument, pointer.cast(), len)
     }
 
+    /// Writes `combine(index, a, b)` of the bytes of two inputs to `out`, which may be `a` or `b` itself.
+    pub(crate) fn combine_bytes(
+        self,
+        [(name_a, a), (name_b, b)]: [(&'static str, *const u8); 2],
+        len: usize,
+        (name_out, out): (&'static str, *mut u8),
+        combine: impl Fn(usize, u8, u8) -> u8,
+    ) -> Result<(), Failure> {
+        if len == 0 {
+            return Ok(());
+        }
+        let (a, b) = (checked(name_a, a.cast_mut())?, checked(name_b, b.cast_mut())?);
+        let out = checked(name_out, out)?;
+        addressable::<u8>(name_out, &[len], len)?;
+        for index in 0..len {
+            // SAFETY: not NULL; the caller promises `len` bytes at each. No reference is made, so they may be the same.
+            unsafe { out.add(index).write(combine(index, a.add(index).read(), b.add(index).read())) }
+        }
+        Ok(())
+    }
+
     /// One value to write on success.
     pub(crate) fn out<T>(self, argument: &'static str, pointer: *mut T) -> Result<Out<T>, Failure> {
         checked(argument, pointer).map(Out)

@@ -4,9 +4,10 @@
 use crate::context::tersor_context;
 use crate::ffi::{Caller, Plain};
 use crate::panic::export;
-use crate::status::{Failure, tersor_status};
+use crate::status::{Failure, Rename, tersor_status};
+use std::ffi::c_void;
 use tersor::ndarray::ArrayViewMut2;
-use tersor::{BitSlice, Element, Error, Mask, bf16, f16};
+use tersor::{BitSlice, Element, Error, Mask, SavedMask, bf16, f16};
 
 /// The bits of an IEEE 754 binary16. Since 0.1.
 pub type tersor_f16 = u16;
@@ -45,6 +46,7 @@ pub unsafe extern "C" fn tersor_mask_count(
 /// What survives in both `a` and `b`.
 ///
 /// @param mask_bytes  the size of each of `a`, `b` and `out_mask`
+/// @param out_mask    receives the mask. It may be `a` or `b` itself
 /// @return `TERSOR_E_LENGTH` when `mask_bytes` is too small
 ///
 /// Since 0.1.
@@ -56,18 +58,13 @@ pub unsafe extern "C" fn tersor_mask_and(
     count: usize,
     out_mask: *mut u8,
 ) -> tersor_status {
-    export(|caller| {
-        let a = caller.mask("a", a, mask_bytes, count)?;
-        let b = caller.mask("b", b, mask_bytes, count)?;
-        let out = caller.output::<u8>("out_mask", out_mask, count.div_ceil(8))?;
-        write_words(out, |index| a.word(index) & b.word(index));
-        Ok(())
-    })
+    export(|caller| combine(caller, [("a", a), ("b", b)], mask_bytes, count, out_mask, |a, b| a & b))
 }
 
 /// What survives in `a`, in `b` or in both.
 ///
 /// @param mask_bytes  the size of each of `a`, `b` and `out_mask`
+/// @param out_mask    receives the mask. It may be `a` or `b` itself
 /// @return `TERSOR_E_LENGTH` when `mask_bytes` is too small
 ///
 /// Since 0.1.
@@ -79,18 +76,13 @@ pub unsafe extern "C" fn tersor_mask_or(
     count: usize,
     out_mask: *mut u8,
 ) -> tersor_status {
-    export(|caller| {
-        let a = caller.mask("a", a, mask_bytes, count)?;
-        let b = caller.mask("b", b, mask_bytes, count)?;
-        let out = caller.output::<u8>("out_mask", out_mask, count.div_ceil(8))?;
-        write_words(out, |index| a.word(index) | b.word(index));
-        Ok(())
-    })
+    export(|caller| combine(caller, [("a", a), ("b", b)], mask_bytes, count, out_mask, |a, b| a | b))
 }
 
 /// The complement: what `mask` condemns.
 ///
 /// @param mask_bytes  the size of each of `mask` and `out_mask`
+/// @param out_mask    receives the mask. It may be `mask` itself
 /// @return `TERSOR_E_LENGTH` when `mask_bytes` is too small
 ///
 /// Since 0.1.
@@ -101,16 +93,7 @@ pub unsafe extern "C" fn tersor_mask_not(
     count: usize,
     out_mask: *mut u8,
 ) -> tersor_status {
-    export(|caller| {
-        let mask = caller.mask("mask", mask, mask_bytes, count)?;
-        let out = caller.output::<u8>("out_mask", out_mask, count.div_ceil(8))?;
-        let tail = count % 64;
-        write_words(out, |index| match tail {
-            1.. if index == count / 64 => !mask.word(index) & ((1 << tail) - 1),
-            _ => !mask.word(index),
-        });
-        Ok(())
-    })
+    export(|caller| combine(caller, [("mask", mask); 2], mask_bytes, count, out_mask, |mask, _| !mask))
 }
 
 /// Sets every condemned value to +0, whatever it was (also NaN and infinity); survivors keep their bits.
@@ -224,7 +207,122 @@ pub unsafe extern "C" fn tersor_mask_decay_bf16(
     })
 }
 
+/// How many bytes a mask is saved in: a header with the shape, then the bits.
+///
+/// @param shape      `axes` sizes, of which the weights' number is the product
+/// @param axes       0 to 64
+/// @param out_bytes  receives the size
+/// @return `TERSOR_E_OUT_OF_RANGE` for `axes`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_mask_save_size(
+    shape: *const usize,
+    axes: usize,
+    out_bytes: *mut usize,
+) -> tersor_status {
+    export(|caller| {
+        let shape = caller.input("shape", shape, axes)?;
+        let out = caller.out("out_bytes", out_bytes)?;
+        out.set(SavedMask::size(shape)?);
+        Ok(())
+    })
+}
+
+/// Saves a mask with its shape, as bytes that are the same on every machine.
+///
+/// @param mask         a mask of as many weights as the product of `shape`
+/// @param shape        `axes` sizes; `{rows, cols}` for a matrix
+/// @param axes         0 to 64
+/// @param saved        receives the bytes; any alignment
+/// @param saved_bytes  exactly what `tersor_mask_save_size` says
+/// @return `TERSOR_E_LENGTH` for `mask_bytes` or `saved_bytes`, `TERSOR_E_OUT_OF_RANGE` for `axes`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_mask_save(
+    mask: *const u8,
+    mask_bytes: usize,
+    shape: *const usize,
+    axes: usize,
+    saved: *mut c_void,
+    saved_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let shape: &[usize] = caller.input("shape", shape, axes)?;
+        // Also refuses a shape whose product overflows.
+        let size = SavedMask::size(shape)?;
+        let bits = caller.mask("mask", mask, mask_bytes, shape.iter().product())?;
+        if saved_bytes != size {
+            let expected = size.to_string();
+            return Err(Error::Length { argument: "saved".into(), found: saved_bytes, expected }.into());
+        }
+        let saved = caller.bytes_mut("saved", saved, saved_bytes)?;
+        Ok(SavedMask::save(shape, bits, saved)?)
+    })
+}
+
+/// The shape of a saved mask. A first call with a NULL `shape` asks for the number of axes; there are at most 64.
+///
+/// @param saved     what `tersor_mask_save` wrote; any alignment
+/// @param capacity  how many sizes `shape` has room for. Ignored where that is NULL
+/// @param shape     receives the sizes. NULL is allowed
+/// @param out_axes  receives how many they are
+/// @return `TERSOR_E_LAYOUT` when the bytes are foreign, truncated, too long or damaged; `TERSOR_E_LENGTH` for `capacity`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_mask_load_shape(
+    saved: *const c_void,
+    saved_bytes: usize,
+    capacity: usize,
+    shape: *mut usize,
+    out_axes: *mut usize,
+) -> tersor_status {
+    export(|caller| {
+        let sizes = caller.saved_mask(saved, saved_bytes)?.shape();
+        let axes = sizes.len();
+        let out = caller.out("out_axes", out_axes)?;
+        if !shape.is_null() {
+            if capacity < axes {
+                let expected = format!("at least {axes}, the number of axes,");
+                return Err(Error::Length { argument: "shape".into(), found: capacity, expected }.into());
+            }
+            let shape: &mut [usize] = caller.output("shape", shape, axes)?;
+            shape.iter_mut().zip(sizes).for_each(|(place, size)| *place = size);
+        }
+        out.set(axes);
+        Ok(())
+    })
+}
+
+/// The bits of a saved mask.
+///
+/// @param saved  what `tersor_mask_save` wrote; any alignment
+/// @param mask   receives the mask, of as many weights as the product of the shape
+/// @return `TERSOR_E_LAYOUT` when the bytes are foreign, truncated, too long or damaged; `TERSOR_E_LENGTH` when `mask_bytes`
+///         is too small
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_mask_load(
+    saved: *const c_void,
+    saved_bytes: usize,
+    mask: *mut u8,
+    mask_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let bits = caller.saved_mask(saved, saved_bytes)?.bits();
+        write_words(caller.mask_out("mask", mask, mask_bytes, bits.len())?, |index| bits.word(index));
+        Ok(())
+    })
+}
+
 impl Caller {
+    fn saved_mask<'a>(self, saved: *const c_void, saved_bytes: usize) -> Result<SavedMask<'a>, Failure> {
+        SavedMask::new(self.bytes("saved", saved, saved_bytes)?).renamed(&[("bytes", "saved")])
+    }
+
     /// The bits of a mask of `count` weights in `mask_bytes` bytes, of which only those that are needed are read.
     pub(crate) fn mask<'a>(
         self,
@@ -285,6 +383,25 @@ pub(crate) fn owned(bits: BitSlice<'_>, rows: usize, cols: usize) -> Result<Mask
     let mut bytes = vec![0; bits.len().div_ceil(8)];
     write_words(&mut bytes, |index| bits.word(index));
     Ok(Mask::from_bits(&[rows, cols], &bytes)?)
+}
+
+/// Byte by byte, because the output may be an input, and nothing in the last byte past the last weight.
+fn combine(
+    caller: Caller,
+    masks: [(&'static str, *const u8); 2],
+    mask_bytes: usize,
+    count: usize,
+    out_mask: *mut u8,
+    combine: impl Fn(u8, u8) -> u8,
+) -> Result<(), Failure> {
+    check_mask_bytes(masks[0].0, mask_bytes, count)?;
+    let last = match count % 8 {
+        0 => 0xff,
+        tail => (1 << tail) - 1,
+    };
+    caller.combine_bytes(masks, count.div_ceil(8), ("out_mask", out_mask), |index, a, b| {
+        combine(a, b) & if index == count / 8 { last } else { 0xff }
+    })
 }
 
 fn write_words(bytes: &mut [u8], word: impl Fn(usize) -> u64) {

@@ -9,6 +9,7 @@ mod serialize;
 
 pub(crate) use apply::clear_condemned;
 pub use bits::BitSlice;
+pub use serialize::SavedMask;
 
 use crate::context::Context;
 use crate::element::Element;

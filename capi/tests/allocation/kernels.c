@@ -69,6 +69,12 @@ int main(void) {
     WITHOUT(tersor_cast_f32_to_f16(NULL, w, N * K, w16));
     WITHOUT(tersor_cast_f32_to_f16(NULL, x, M * K, x16));
     WITHOUT(tersor_cast_f16_to_f32(NULL, w16, N * K, dx));
+    const size_t shape[2] = {N, K};
+    static unsigned char saved[24 + 2 * 8 + sizeof mask];
+    size_t sizes[2], axes;
+    WITHOUT(tersor_mask_save(mask, sizeof mask, shape, 2, saved, sizeof saved));
+    WITHOUT(tersor_mask_load_shape(saved, sizeof saved, 2, sizes, &axes));
+    WITHOUT(tersor_mask_load(saved, sizeof saved, mask, sizeof mask));
     WITHOUT(tersor_mask_apply_f32(NULL, mask, sizeof mask, N, K, dx, K));
     WITHOUT(tersor_mask_apply_f16(NULL, mask, sizeof mask, N, K - 1, w16, K));
     WITHOUT(tersor_mask_decay_f32(NULL, mask, sizeof mask, N, K, 0.5f, dx, K));

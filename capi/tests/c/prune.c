@@ -1,6 +1,58 @@
 /* Masks, pruning, schedules. */
 #include "check.h"
 
+static void test_saved_masks(void) {
+    /* Two by nine, at an odd address; what is past the last weight is not saved. */
+    const uint8_t mask[3] = {0x0F, 0xF1, 0xFE};
+    const size_t shape[2] = {2, 9}, huge[2] = {SIZE_MAX, 2};
+    size_t bytes = 7, axes = 7, sizes[3] = {7, 7, 7}, many[65] = {0};
+    uint8_t back[4] = {0xA5, 0xA5, 0xA5, 0xA5};
+    OK(tersor_mask_save_size(shape, 2, &bytes));
+    CHECK(bytes == 24 + 2 * 8 + 3);
+    unsigned char *memory = ARRAY(unsigned char, bytes + 1), *saved = memory + 1;
+    OK(tersor_mask_save(mask, sizeof mask, shape, 2, saved, bytes));
+    CHECK(memcmp(saved, "TERSMASK", 8) == 0 && saved[bytes - 1] == 0x02);
+    OK(tersor_mask_load_shape(saved, bytes, 0, NULL, &axes));
+    CHECK(axes == 2);
+    OK(tersor_mask_load_shape(saved, bytes, 3, sizes, &axes));
+    CHECK(axes == 2 && sizes[0] == 2 && sizes[1] == 9 && sizes[2] == 7);
+    OK(tersor_mask_load(saved, bytes, back, sizeof back));
+    CHECK(back[0] == 0x0F && back[1] == 0xF1 && back[2] == 0x02 && back[3] == 0xA5);
+
+    /* Every damaged byte and every other length is refused, by both. */
+    for (size_t i = 0; i < bytes; i++) {
+        saved[i] ^= 0x10;
+        REFUSED(TERSOR_E_LAYOUT, "saved: ", back, tersor_mask_load(saved, bytes, back, sizeof back));
+        REFUSED(TERSOR_E_LAYOUT, "saved: ", sizes, tersor_mask_load_shape(saved, bytes, 3, sizes, &axes));
+        saved[i] ^= 0x10;
+        REFUSED(TERSOR_E_LAYOUT, "saved: ", back, tersor_mask_load(saved, i, back, sizeof back));
+    }
+    REFUSED(TERSOR_E_LAYOUT, "not a mask", sizes, tersor_mask_load_shape("a mask it is not", 16, 3, sizes, &axes));
+    REFUSED(TERSOR_E_LENGTH, "shape: the length is 1, but at least 2", sizes,
+            tersor_mask_load_shape(saved, bytes, 1, sizes, &axes));
+    REFUSED(TERSOR_E_NULL, "out_axes", sizes, tersor_mask_load_shape(saved, bytes, 3, sizes, NULL));
+    REFUSED(TERSOR_E_NULL, "saved", sizes, tersor_mask_load_shape(NULL, bytes, 3, sizes, &axes));
+    REFUSED(TERSOR_E_LENGTH, "mask: the length is 2", back, tersor_mask_load(saved, bytes, back, 2));
+    REFUSED(TERSOR_E_NULL, "mask", back, tersor_mask_load(saved, bytes, NULL, 3));
+    REFUSED(TERSOR_E_LENGTH, "mask: the length is 2", saved[40], tersor_mask_save(mask, 2, shape, 2, saved, bytes));
+    REFUSED(TERSOR_E_LENGTH, "saved: the length is 42, but 43", saved[40],
+            tersor_mask_save(mask, 3, shape, 2, saved, bytes - 1));
+    REFUSED(TERSOR_E_NULL, "saved", back, tersor_mask_save(mask, 3, shape, 2, NULL, bytes));
+    REFUSED(TERSOR_E_NULL, "shape", saved[40], tersor_mask_save(mask, 3, NULL, 2, saved, bytes));
+    REFUSED(TERSOR_E_SIZE_OVERFLOW, "shape", saved[40], tersor_mask_save(mask, 3, huge, 2, saved, bytes));
+    REFUSED(TERSOR_E_SIZE_OVERFLOW, "shape", bytes, tersor_mask_save_size(huge, 2, &bytes));
+    REFUSED(TERSOR_E_NULL, "out_bytes", axes, tersor_mask_save_size(shape, 2, NULL));
+    release(memory);
+
+    /* Many axes, a single weight without axes, and a shape without weights. */
+    OK(tersor_mask_save_size(many, 65, &bytes));
+    CHECK(bytes == 24 + 65 * 8);
+    OK(tersor_mask_save_size(NULL, 0, &bytes));
+    CHECK(bytes == 25);
+    OK(tersor_mask_save_size(many, 64, &bytes));
+    CHECK(bytes == 24 + 64 * 8);
+}
+
 void test_masks(void) {
     uint8_t a[2] = {0x0F, 0xFF}, b[2] = {0x35, 0x01}, out[3] = {0xA5, 0xA5, 0xA5};
     size_t count = 99;
@@ -13,6 +65,16 @@ void test_masks(void) {
     CHECK(out[0] == 0x3F && out[1] == 0x03 && out[2] == 0xA5);
     OK(tersor_mask_not(a, sizeof a, 10, out));
     CHECK(out[0] == 0xF0 && out[1] == 0x00 && out[2] == 0xA5);
+    /* In place. */
+    uint8_t place[2] = {0x0F, 0xFF}, other[2] = {0x35, 0x01};
+    OK(tersor_mask_and(place, other, sizeof place, 10, place));
+    CHECK(place[0] == 0x05 && place[1] == 0x01);
+    OK(tersor_mask_or(other, place, sizeof place, 16, place));
+    CHECK(place[0] == 0x35 && place[1] == 0x01);
+    OK(tersor_mask_not(place, sizeof place, 12, place));
+    CHECK(place[0] == 0xCA && place[1] == 0x0E);
+    OK(tersor_mask_not(place, sizeof place, 16, place));
+    CHECK(place[0] == 0x35 && place[1] == 0xF1);
     OK(tersor_mask_not(NULL, 0, 0, NULL));
     OK(tersor_mask_count(NULL, 0, 0, &count));
     CHECK(count == 0);
@@ -23,6 +85,8 @@ void test_masks(void) {
     REFUSED(TERSOR_E_NULL, "out_mask", a, tersor_mask_or(a, b, 2, 10, NULL));
     REFUSED(TERSOR_E_LENGTH, "a", out, tersor_mask_or(a, b, 1, 10, out));
     REFUSED(TERSOR_E_LENGTH, "mask", out, tersor_mask_not(a, 1, 10, out));
+
+    test_saved_masks();
 
     /* 2 x 3 in a matrix with a stride of 4: what lies between the rows stays. */
     uint8_t mask = 0x2D; /* 1 0 1 / 1 0 1 */
