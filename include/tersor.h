@@ -1477,7 +1477,7 @@ tersor_status tersor_choose_params_u8_from_range(float min,
 typedef uint32_t tersor_observer_kind;
 
 /**
- * An observer of minima and maxima. Fill it with `tersor_observer_init`.
+ * An observer of minima and maxima of whole tensors. Fill it with `tersor_observer_init`.
  *
  * Since 0.1.
  */
@@ -1510,6 +1510,14 @@ typedef struct tersor_observer {
      * State: how many batches were seen.
      */
     uint64_t batches;
+    /**
+     * State of `TERSOR_OBSERVER_MEAN`: the sum of the minima, an integer of 2^-149 in digits of 32 bits, the lowest first.
+     */
+    int64_t min_sum[11];
+    /**
+     * State of `TERSOR_OBSERVER_MEAN`: the sum of the maxima.
+     */
+    int64_t max_sum[11];
 } tersor_observer;
 
 /**
@@ -1529,6 +1537,12 @@ typedef uint32_t tersor_range;
  * Since 0.1.
  */
 #define TERSOR_OBSERVER_MOVING_AVERAGE 1
+
+/**
+ * The mean of the batches' minima and that of their maxima, summed exactly, so in any order: what onnxruntime's calibrator
+ * calls moving average. Since 0.1.
+ */
+#define TERSOR_OBSERVER_MEAN 2
 
 /**
  * Everything that was seen. Since 0.1.
@@ -1586,10 +1600,10 @@ tersor_status tersor_observer_observe(const tersor_context *context,
 /**
  * Takes into account what another observer has seen.
  *
- * @param other     of the kind `TERSOR_OBSERVER_MIN_MAX`, as is `observer`
+ * @param other     of the same kind as `observer`
  * @param observer  changed in place
- * @return `TERSOR_E_UNSUPPORTED` for moving averages, which depend on the order of batches; `TERSOR_E_OUT_OF_RANGE`;
- *         `TERSOR_E_STRUCT_SIZE`
+ * @return `TERSOR_E_UNSUPPORTED` for moving averages, which depend on the order of batches, and for different kinds;
+ *         `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_STRUCT_SIZE`
  *
  * Since 0.1.
  */

@@ -9,7 +9,7 @@ use crate::quantize::{Matrix, tersor_quantize_options};
 use crate::status::{Failure, Rename, tersor_status};
 use std::ffi::c_void;
 use tersor::Error;
-use tersor::quant::{Code, Histogram, Interval, MinMax, MovingAverage, Observer, Range, Scheme};
+use tersor::quant::{Code, Histogram, Interval, MeanRange, MinMax, MovingAverage, Observer, Range, Scheme};
 
 /// What an observer remembers: one of `TERSOR_OBSERVER_*`.
 ///
@@ -20,6 +20,9 @@ pub const TERSOR_OBSERVER_MIN_MAX: tersor_observer_kind = 0;
 /// torch's moving average of the batches' minima and maxima: min += constant * (batch_min - min). Depends on their order.
 /// Since 0.1.
 pub const TERSOR_OBSERVER_MOVING_AVERAGE: tersor_observer_kind = 1;
+/// The mean of the batches' minima and that of their maxima, summed exactly, so in any order: what onnxruntime's calibrator
+/// calls moving average. Since 0.1.
+pub const TERSOR_OBSERVER_MEAN: tersor_observer_kind = 2;
 
 /// How a histogram's statistics become the limits of what is represented: one of `TERSOR_RANGE_*`.
 ///
@@ -34,7 +37,7 @@ pub const TERSOR_RANGE_MSE: tersor_range = 2;
 /// What loses the least information: the least Kullback-Leibler divergence. Since 0.1.
 pub const TERSOR_RANGE_ENTROPY: tersor_range = 3;
 
-/// An observer of minima and maxima. Fill it with `tersor_observer_init`.
+/// An observer of minima and maxima of whole tensors. Fill it with `tersor_observer_init`.
 ///
 /// Since 0.1.
 #[repr(C)]
@@ -54,6 +57,10 @@ pub struct tersor_observer {
     pub reserved: u32,
     /// State: how many batches were seen.
     pub batches: u64,
+    /// State of `TERSOR_OBSERVER_MEAN`: the sum of the minima, an integer of 2^-149 in digits of 32 bits, the lowest first.
+    pub min_sum: [i64; 11],
+    /// State of `TERSOR_OBSERVER_MEAN`: the sum of the maxima.
+    pub max_sum: [i64; 11],
 }
 
 // SAFETY: `repr(C)`, begins with `struct_size`; numbers.
@@ -68,6 +75,8 @@ unsafe impl Options for tersor_observer {
             max: 0.0,
             reserved: 0,
             batches: 0,
+            min_sum: [0; 11],
+            max_sum: [0; 11],
         }
     }
 }
@@ -115,18 +124,26 @@ pub unsafe extern "C" fn tersor_observer_observe(
         let values = Matrix { pointer: values, rows, cols, stride }.view(caller, "values")?;
         let mut state = caller.state("observer", observer, tersor_observer::defaults())?;
         let before = known(&state)?;
-        let after = context.scope(|| match state.kind {
-            TERSOR_OBSERVER_MOVING_AVERAGE => {
-                let mut average = MovingAverage::resume(state.constant, before)?;
-                average.observe(values)?;
-                average.interval().ok_or(Error::Empty { argument: "values".into() })
-            }
-            _ => {
-                let mut batch = MinMax::new();
-                batch.observe(values)?;
-                let found = batch.intervals(&Scheme::int8(), Range::MinMax)?;
-                let all = found.into_iter().chain(before).reduce(Interval::union);
-                all.ok_or(Error::Empty { argument: "values".into() })
+        let after = context.scope(|| -> Result<Interval, Failure> {
+            match state.kind {
+                TERSOR_OBSERVER_MEAN => {
+                    let mut mean = resume(&state)?;
+                    mean.observe(values)?;
+                    keep(&mean, &mut state);
+                    mean.interval().ok_or(Error::Empty { argument: "values".into() }.into())
+                }
+                TERSOR_OBSERVER_MOVING_AVERAGE => {
+                    let mut average = MovingAverage::resume(state.constant, before)?;
+                    average.observe(values)?;
+                    average.interval().ok_or(Error::Empty { argument: "values".into() }.into())
+                }
+                _ => {
+                    let mut batch = MinMax::new();
+                    batch.observe(values)?;
+                    let found = batch.intervals(&Scheme::int8(), Range::MinMax)?;
+                    let all = found.into_iter().chain(before).reduce(Interval::union);
+                    all.ok_or(Error::Empty { argument: "values".into() }.into())
+                }
             }
         })?;
         (state.min, state.max) = (after.min, after.max);
@@ -138,10 +155,10 @@ pub unsafe extern "C" fn tersor_observer_observe(
 
 /// Takes into account what another observer has seen.
 ///
-/// @param other     of the kind `TERSOR_OBSERVER_MIN_MAX`, as is `observer`
+/// @param other     of the same kind as `observer`
 /// @param observer  changed in place
-/// @return `TERSOR_E_UNSUPPORTED` for moving averages, which depend on the order of batches; `TERSOR_E_OUT_OF_RANGE`;
-///         `TERSOR_E_STRUCT_SIZE`
+/// @return `TERSOR_E_UNSUPPORTED` for moving averages, which depend on the order of batches, and for different kinds;
+///         `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_STRUCT_SIZE`
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -153,16 +170,33 @@ pub unsafe extern "C" fn tersor_observer_merge(
         let other = caller.state("other", other, tersor_observer::defaults())?;
         let mut state = caller.state("observer", observer, tersor_observer::defaults())?;
         let (theirs, ours) = (known(&other)?, known(&state)?);
-        if other.kind != TERSOR_OBSERVER_MIN_MAX || state.kind != TERSOR_OBSERVER_MIN_MAX {
-            return Err(Error::Unsupported {
-                what: "merging moving averages, which depend on the order of batches,".into(),
-                instead: "observe with TERSOR_OBSERVER_MIN_MAX or a histogram".into(),
-            }
-            .into());
+        let kinds = (other.kind, state.kind);
+        let batches_of_both = state.batches.saturating_add(other.batches);
+        if other.kind != state.kind || state.kind == TERSOR_OBSERVER_MOVING_AVERAGE {
+            let (what, instead) = if kinds.0 == kinds.1 {
+                (
+                    "merging moving averages, which depend on the order of batches,".into(),
+                    "observe with TERSOR_OBSERVER_MEAN, TERSOR_OBSERVER_MIN_MAX or a histogram",
+                )
+            } else {
+                (
+                    format!("merging the kind {} into the kind {}", kinds.0, kinds.1),
+                    "merge observers of the same kind",
+                )
+            };
+            return Err(Error::Unsupported { what, instead: instead.into() }.into());
         }
-        if let Some(all) = theirs.into_iter().chain(ours).reduce(Interval::union) {
+        let all = if state.kind == TERSOR_OBSERVER_MEAN {
+            let mut mean = resume(&state)?;
+            mean.merge(&resume(&other)?).renamed(&[("batches", "observer.batches")])?;
+            keep(&mean, &mut state);
+            mean.interval()
+        } else {
+            theirs.into_iter().chain(ours).reduce(Interval::union)
+        };
+        if let Some(all) = all {
             (state.min, state.max) = (all.min, all.max);
-            state.batches = state.batches.saturating_add(other.batches);
+            state.batches = batches_of_both;
             caller.store(observer, &state);
         }
         Ok(())
@@ -348,6 +382,7 @@ fn known(observer: &tersor_observer) -> Result<Option<Interval>, Failure> {
         TERSOR_OBSERVER_MOVING_AVERAGE => {
             _ = MovingAverage::new(observer.constant).renamed(&[("constant", "observer.constant")])?
         }
+        TERSOR_OBSERVER_MEAN => return Ok(resume(observer)?.interval()),
         other => return Err(Failure::out_of_range("observer.kind", other, "one of TERSOR_OBSERVER_*")),
     }
     if observer.batches == 0 {
@@ -355,6 +390,17 @@ fn known(observer: &tersor_observer) -> Result<Option<Interval>, Failure> {
     } else {
         Interval::new(observer.min, observer.max).renamed(&[("interval", "observer.min..=max")]).map(Some)
     }
+}
+
+/// The mean that the struct holds.
+fn resume(observer: &tersor_observer) -> Result<MeanRange, Failure> {
+    let mean = MeanRange::resume(observer.batches, [observer.min_sum, observer.max_sum]);
+    mean.renamed(&[("sums", "observer.min_sum and max_sum")])
+}
+
+/// Writes the sums of a mean into the struct.
+fn keep(mean: &MeanRange, observer: &mut tersor_observer) {
+    [observer.min_sum, observer.max_sum] = mean.sums();
 }
 
 fn observer_params<C: Code>(

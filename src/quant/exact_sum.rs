@@ -1,5 +1,8 @@
 //! The exact sum of f32 numbers, as one wide integer: the same in any order.
 
+/// How many digits a sum has.
+pub(super) const DIGITS: usize = 11;
+
 /// An integer number of 2^-149, the smallest f32, in digits of 32 bits.
 ///
 /// After every operation each digit but the last is in `0..2^32`; the last one carries the sign. So equal sums have equal
@@ -7,10 +10,27 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ExactSum {
     /// 2^-149 * 2^(32 * 10) is 2^171: room for 2^43 of the largest f32 below the last digit, and 2^31 times that in it.
-    digits: [i64; 11],
+    digits: [i64; DIGITS],
 }
 
 impl ExactSum {
+    /// The digits, the lowest first.
+    pub(super) fn digits(&self) -> [i64; DIGITS] {
+        self.digits
+    }
+
+    /// The sum with those digits, if a sum of `count` numbers can have them.
+    pub(super) fn from_digits(digits: [i64; DIGITS], count: u64) -> Option<Self> {
+        let (last, lower) = digits.split_last()?;
+        // The largest f32 is below 2^277 of the smallest, and the last digit counts 2^320 of those.
+        let most = i64::try_from((count >> 43).saturating_add(1)).ok()?;
+        let fits = lower.iter().all(|digit| (0..1 << 32).contains(digit)) && (-most..most).contains(last);
+        let sum = ExactSum { digits };
+        // A little more than the largest, because both sides were rounded; a mean of so much is still a finite f32.
+        let largest = count as f64 * f64::from(f32::MAX) * (1.0 + 1e-14);
+        (fits && sum.value().abs() <= largest).then_some(sum)
+    }
+
     /// Adds a finite number.
     pub(super) fn add(&mut self, x: f32) {
         let bits = x.to_bits();

@@ -217,9 +217,9 @@ impl Observer for MovingAverage {
 /// This is what onnxruntime's calibrator calls `moving_average`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeanRange {
-    batches: u64,
-    min: ExactSum,
-    max: ExactSum,
+    pub(super) batches: u64,
+    pub(super) min: ExactSum,
+    pub(super) max: ExactSum,
 }
 
 impl MeanRange {
@@ -256,10 +256,6 @@ impl Observer for MeanRange {
     fn intervals(&self, scheme: &Scheme, range: Range) -> Result<Vec<Interval>> {
         only_min_max(range, "MeanRange")?;
         not_per_channel(scheme)?;
-        if self.batches == 0 {
-            return Err(nothing_observed());
-        }
-        let mean = |sum: &ExactSum| (sum.value() / self.batches as f64) as f32;
-        Ok(vec![Interval { min: mean(&self.min), max: mean(&self.max) }])
+        Ok(vec![self.interval().ok_or_else(nothing_observed)?])
     }
 }

@@ -1,8 +1,9 @@
 //! Observers that can be put down and taken up again: what a C caller keeps in bytes of its own.
 
+use super::exact_sum::{DIGITS, ExactSum};
 use super::extrema::Interval;
 use super::histogram::{BINS, Bin, Histogram, MAX_COUNT};
-use super::observer::MovingAverage;
+use super::observer::{MeanRange, MovingAverage};
 use crate::error::{Error, Result};
 
 impl MovingAverage {
@@ -19,6 +20,44 @@ impl MovingAverage {
     /// The averages so far; `None` before the first batch.
     pub fn interval(&self) -> Option<Interval> {
         self.interval
+    }
+}
+
+impl MeanRange {
+    /// How many digits each of the sums has.
+    pub const DIGITS: usize = DIGITS;
+
+    /// One that goes on where another stopped, from what [`batches`](MeanRange::batches) and
+    /// [`sums`](MeanRange::sums) gave.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] when so many batches cannot have these sums.
+    pub fn resume(batches: u64, sums: [[i64; DIGITS]; 2]) -> Result<Self> {
+        let [min, max] = sums.map(|digits| ExactSum::from_digits(digits, batches));
+        if let (Some(min), Some(max)) = (min, max)
+            && min.value() <= max.value()
+        {
+            return Ok(MeanRange { batches, min, max });
+        }
+        let limit = format!("what the minima and the maxima of {batches} batches can add up to");
+        Err(Error::out_of_range("sums", format!("{sums:?}"), limit))
+    }
+
+    /// How many batches were seen.
+    pub fn batches(&self) -> u64 {
+        self.batches
+    }
+
+    /// The sum of the batches' minima and that of their maxima: as integers of 2^-149, in digits of 32 bits, the lowest
+    /// first, of which the last has the sign.
+    pub fn sums(&self) -> [[i64; DIGITS]; 2] {
+        [self.min.digits(), self.max.digits()]
+    }
+
+    /// The means; `None` before the first batch.
+    pub fn interval(&self) -> Option<Interval> {
+        let mean = |sum: &ExactSum| (sum.value() / self.batches as f64) as f32;
+        (self.batches > 0).then(|| Interval { min: mean(&self.min), max: mean(&self.max) })
     }
 }
 
@@ -163,6 +202,26 @@ mod tests {
         negative.write_bytes(&mut bytes).unwrap();
         assert!(Histogram::from_bytes(&bytes).unwrap() == negative);
         assert!(histogram.write_bytes(&mut bytes[1..]).is_err());
+    }
+
+    #[test]
+    fn a_mean_goes_on_where_it_stopped() {
+        let mut whole = MeanRange::new();
+        let mut parts = MeanRange::resume(0, [[0; DIGITS]; 2]).unwrap();
+        for batch in [[f32::MAX, -1.0], [-f32::MAX, -f32::MAX], [1e-40, 0.0], [f32::MAX, f32::MAX]] {
+            whole.observe(ndarray::arr1(&batch).view()).unwrap();
+            parts = MeanRange::resume(parts.batches(), parts.sums()).unwrap();
+            parts.observe(ndarray::arr1(&batch).view()).unwrap();
+            assert!(parts == whole);
+        }
+        let sums = whole.sums();
+        assert!(MeanRange::resume(0, sums).is_err(), "sums of nothing");
+        assert!(MeanRange::resume(4, [sums[1], sums[0]]).is_err(), "the minima are above the maxima");
+        for (digit, value) in [(0, -1), (3, 1 << 32), (10, i64::MAX), (10, i64::MIN), (9, 1 << 31)] {
+            let mut sums = sums;
+            sums[1][digit] = value;
+            assert!(MeanRange::resume(4, sums).is_err(), "{value} as digit {digit}");
+        }
     }
 
     #[test]

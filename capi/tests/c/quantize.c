@@ -215,7 +215,9 @@ void test_observers(void) {
     OK(tersor_observer_observe(NULL, first, 1, 3, 3, &other));
     OK(tersor_observer_observe(NULL, second, 1, 2, 2, &other));
     CHECK(other.min == -0.25f && other.max == 1.625f);
-    REFUSED(TERSOR_E_UNSUPPORTED, "order", observer, tersor_observer_merge(&other, &observer));
+    tersor_observer average = other;
+    REFUSED(TERSOR_E_UNSUPPORTED, "order", average, tersor_observer_merge(&other, &average));
+    REFUSED(TERSOR_E_UNSUPPORTED, "the kind 1 into the kind 0", observer, tersor_observer_merge(&other, &observer));
     other.reserved = 4;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "observer.reserved is 4", other, tersor_observer_observe(NULL, first, 1, 3, 3, &other));
     other.reserved = 0;
@@ -223,6 +225,34 @@ void test_observers(void) {
     REFUSED(TERSOR_E_OUT_OF_RANGE, "observer.constant is 2", other, tersor_observer_observe(NULL, first, 1, 3, 3, &other));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "kind is 5", other, tersor_observer_init(5, &other, sizeof other));
     REFUSED(TERSOR_E_STRUCT_SIZE, "", other, tersor_observer_init(TERSOR_OBSERVER_MIN_MAX, &other, 4));
+
+    /* Means, in any order, saved and split over two observers. */
+    const float third[2] = {-1.0f, 2.0f};
+    tersor_observer mean, backwards, half;
+    OK(tersor_observer_init(TERSOR_OBSERVER_MEAN, &mean, sizeof mean));
+    backwards = half = mean;
+    REFUSED(TERSOR_E_EMPTY, "observer", scale, tersor_observer_params_u8(&mean, NULL, &scale, &zero));
+    OK(tersor_observer_observe(NULL, first, 1, 3, 3, &mean));
+    OK(tersor_observer_observe(NULL, second, 1, 2, 2, &mean));
+    OK(tersor_observer_observe(NULL, third, 1, 2, 2, &mean));
+    CHECK(mean.min == -0.5f && mean.max == 1.75f && mean.batches == 3);
+    OK(tersor_observer_observe(NULL, third, 1, 2, 2, &half));
+    OK(tersor_observer_observe(NULL, second, 1, 2, 2, &half));
+    OK(tersor_observer_observe(NULL, first, 1, 3, 3, &backwards));
+    OK(tersor_observer_merge(&half, &backwards));
+    CHECK(memcmp(&mean, &backwards, sizeof mean) == 0);
+    OK(tersor_observer_params_i8(&mean, NULL, &scale, NULL));
+    CHECK(scale == 1.75f / 127);
+    scale = 7;
+    REFUSED(TERSOR_E_NOT_FINITE, "element 0", mean, tersor_observer_observe(NULL, bad, 1, 1, 1, &mean));
+    REFUSED(TERSOR_E_UNSUPPORTED, "the kind 0 into the kind 2", mean, tersor_observer_merge(&observer, &mean));
+    mean.batches = UINT64_MAX;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "observer.batches", mean, tersor_observer_merge(&half, &mean));
+    mean.batches = 0;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "observer.min_sum", scale, tersor_observer_params_i8(&mean, NULL, &scale, NULL));
+    mean.batches = 3;
+    mean.max_sum[10] = INT64_MAX;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "observer.min_sum", mean, tersor_observer_observe(NULL, first, 1, 3, 3, &mean));
 
     /* Histograms, at an odd address. */
     size_t bytes = tersor_histogram_size();
