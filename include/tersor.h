@@ -1111,7 +1111,8 @@ tersor_status tersor_schedule_sparsity(uint64_t step,
 
 /* ============================================================================================================
  * Quantization: values become 8-bit codes and back, value = (code - zero_point) * scale. A scale and a zero point are for
- * all values, or for each row or column ("per channel"). Zero always has an exact code, so a pruned weight stays zero.
+ * all values, or for each row or column ("per channel"); for channels of arrays with more axes see the functions that end
+ * in `_along_axis`. Zero always has an exact code, so a pruned weight stays zero.
  * ============================================================================================================ */
 
 /**
@@ -1850,6 +1851,244 @@ tersor_status tersor_fake_quantize_backward_u8(const tersor_context *context,
                                                const tersor_quantize_options *options,
                                                float *dx,
                                                size_t dx_stride);
+
+/* ============================================================================================================
+ * Quantization per channel along any axis of an array with any number of axes, contiguous and row-major. To these
+ * functions it is `outer` x `channels` x `inner`: the axis has `channels` indices, `outer` is the product of the sizes of
+ * the axes before it and `inner` of those after it (1 where there are none). Of convolution weights
+ * [outputs, inputs, height, width], for instance, the outputs are 1 x outputs x (inputs * height * width), and the inputs
+ * are outputs x inputs x (height * width). The `axis` of the options is not read.
+ * ============================================================================================================ */
+
+/**
+ * Chooses, for each channel, the scale and zero point that represent every one of its values, and quantizes to int8.
+ *
+ * @param src          `outer` x `channels` x `inner`, all finite
+ * @param options      NULL means the defaults
+ * @param dst          receives the codes
+ * @param scales       receives `channels` scales
+ * @param zero_points  receives `channels` zero points; NULL means symmetric: all are 0
+ * @return as `tersor_quantize_i8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_quantize_i8_along_axis(const tersor_context *context,
+                                            const float *src,
+                                            size_t outer,
+                                            size_t channels,
+                                            size_t inner,
+                                            const tersor_quantize_options *options,
+                                            int8_t *dst,
+                                            float *scales,
+                                            int32_t *zero_points);
+
+/**
+ * As `tersor_quantize_i8_along_axis`, to uint8. `zero_points` may not be NULL: they are 128 when `options->symmetric` is 1.
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_quantize_u8_along_axis(const tersor_context *context,
+                                            const float *src,
+                                            size_t outer,
+                                            size_t channels,
+                                            size_t inner,
+                                            const tersor_quantize_options *options,
+                                            uint8_t *dst,
+                                            float *scales,
+                                            int32_t *zero_points);
+
+/**
+ * The scales and zero points of `tersor_quantize_i8_along_axis`, without codes.
+ *
+ * @param zero_points  NULL means symmetric
+ * @return as `tersor_quantize_i8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_choose_params_i8_along_axis(const tersor_context *context,
+                                                 const float *src,
+                                                 size_t outer,
+                                                 size_t channels,
+                                                 size_t inner,
+                                                 const tersor_quantize_options *options,
+                                                 float *scales,
+                                                 int32_t *zero_points);
+
+/**
+ * The scales and zero points of `tersor_quantize_u8_along_axis`, without codes.
+ *
+ * @return as `tersor_quantize_i8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_choose_params_u8_along_axis(const tersor_context *context,
+                                                 const float *src,
+                                                 size_t outer,
+                                                 size_t channels,
+                                                 size_t inner,
+                                                 const tersor_quantize_options *options,
+                                                 float *scales,
+                                                 int32_t *zero_points);
+
+/**
+ * Quantizes to int8 with given scales and zero points. What is too large saturates, infinities too; a NaN becomes zero.
+ *
+ * @param src          `outer` x `channels` x `inner`
+ * @param scales       `channels` scales, finite and above 0
+ * @param zero_points  `channels` zero points, each a code; NULL means all are 0
+ * @param options      `rules` say how to round, `lowest` and `highest` which codes to use (all, by default). NULL means the
+ *                     defaults
+ * @param dst          receives the codes
+ * @return `TERSOR_E_EMPTY` when there are no channels, `TERSOR_E_OUT_OF_RANGE`, `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_quantize_i8_along_axis_with_params(const tersor_context *context,
+                                                        const float *src,
+                                                        size_t outer,
+                                                        size_t channels,
+                                                        size_t inner,
+                                                        const float *scales,
+                                                        const int32_t *zero_points,
+                                                        const tersor_quantize_options *options,
+                                                        int8_t *dst);
+
+/**
+ * As `tersor_quantize_i8_along_axis_with_params`, to uint8.
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_quantize_u8_along_axis_with_params(const tersor_context *context,
+                                                        const float *src,
+                                                        size_t outer,
+                                                        size_t channels,
+                                                        size_t inner,
+                                                        const float *scales,
+                                                        const int32_t *zero_points,
+                                                        const tersor_quantize_options *options,
+                                                        uint8_t *dst);
+
+/**
+ * The values of int8 codes: (code - zero_point) * scale.
+ *
+ * @param src          `outer` x `channels` x `inner`
+ * @param scales       `channels` scales, finite and above 0
+ * @param zero_points  `channels` zero points, each a code; NULL means all are 0
+ * @param dst          receives the values
+ * @return `TERSOR_E_EMPTY` when there are no channels, `TERSOR_E_OUT_OF_RANGE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_dequantize_i8_along_axis(const tersor_context *context,
+                                              const int8_t *src,
+                                              size_t outer,
+                                              size_t channels,
+                                              size_t inner,
+                                              const float *scales,
+                                              const int32_t *zero_points,
+                                              float *dst);
+
+/**
+ * As `tersor_dequantize_i8_along_axis`, of uint8 codes.
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_dequantize_u8_along_axis(const tersor_context *context,
+                                              const uint8_t *src,
+                                              size_t outer,
+                                              size_t channels,
+                                              size_t inner,
+                                              const float *scales,
+                                              const int32_t *zero_points,
+                                              float *dst);
+
+/**
+ * The value of the int8 code of each `x`: what `tersor_quantize_i8_along_axis_with_params` and
+ * `tersor_dequantize_i8_along_axis`, one after the other, give.
+ *
+ * @param x            `outer` x `channels` x `inner`. A NaN becomes 0, an infinity the value of the last code
+ * @param scales       `channels` scales, finite and above 0
+ * @param zero_points  `channels` zero points, each a code; NULL means all are 0
+ * @param options      `rules` say how to round, `lowest` and `highest` which codes to use. NULL means the defaults
+ * @param y            receives the values
+ * @return as `tersor_quantize_i8_along_axis_with_params`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_fake_quantize_i8_along_axis(const tersor_context *context,
+                                                 const float *x,
+                                                 size_t outer,
+                                                 size_t channels,
+                                                 size_t inner,
+                                                 const float *scales,
+                                                 const int32_t *zero_points,
+                                                 const tersor_quantize_options *options,
+                                                 float *y);
+
+/**
+ * As `tersor_fake_quantize_i8_along_axis`, of the uint8 codes.
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_fake_quantize_u8_along_axis(const tersor_context *context,
+                                                 const float *x,
+                                                 size_t outer,
+                                                 size_t channels,
+                                                 size_t inner,
+                                                 const float *scales,
+                                                 const int32_t *zero_points,
+                                                 const tersor_quantize_options *options,
+                                                 float *y);
+
+/**
+ * The gradient of `tersor_fake_quantize_i8_along_axis`: `dy` where the code of `x` lies within the limits before it is
+ * saturated, else 0 (also where `x` is a NaN).
+ *
+ * @param x   what the forward pass was given
+ * @param dy  the gradient with respect to its `y`
+ * @param dx  receives the gradient with respect to `x`
+ * @return as `tersor_quantize_i8_along_axis_with_params`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_fake_quantize_backward_i8_along_axis(const tersor_context *context,
+                                                          const float *x,
+                                                          const float *dy,
+                                                          size_t outer,
+                                                          size_t channels,
+                                                          size_t inner,
+                                                          const float *scales,
+                                                          const int32_t *zero_points,
+                                                          const tersor_quantize_options *options,
+                                                          float *dx);
+
+/**
+ * As `tersor_fake_quantize_backward_i8_along_axis`, the gradient of `tersor_fake_quantize_u8_along_axis`.
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_fake_quantize_backward_u8_along_axis(const tersor_context *context,
+                                                          const float *x,
+                                                          const float *dy,
+                                                          size_t outer,
+                                                          size_t channels,
+                                                          size_t inner,
+                                                          const float *scales,
+                                                          const int32_t *zero_points,
+                                                          const tersor_quantize_options *options,
+                                                          float *dx);
 
 /* ============================================================================================================
  * 16-bit casts. f32 to 16 bits rounds to nearest, ties to even; subnormals are kept; what is too large becomes infinity;

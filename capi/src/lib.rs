@@ -38,6 +38,8 @@ pub mod observer;
 
 pub mod fake_quantize;
 
+pub mod along_axis;
+
 pub mod cast;
 
 pub mod loss_scaler;

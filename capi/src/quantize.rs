@@ -1,5 +1,6 @@
 //! Quantization: values become 8-bit codes and back, value = (code - zero_point) * scale. A scale and a zero point are for
-//! all values, or for each row or column ("per channel"). Zero always has an exact code, so a pruned weight stays zero.
+//! all values, or for each row or column ("per channel"); for channels of arrays with more axes see the functions that end
+//! in `_along_axis`. Zero always has an exact code, so a pruned weight stays zero.
 
 use crate::context::tersor_context;
 use crate::ffi::{Caller, Options, Plain};

@@ -89,6 +89,12 @@ int main(void) {
     WITHOUT(tersor_fake_quantize_u8(NULL, w, N, K - 1, K, scales, zeros, N, NULL, dx, K));
     WITHOUT(tersor_fake_quantize_backward_i8(NULL, w, N, K, K, w, K, scales, NULL, N, NULL, dx, K));
     WITHOUT(tersor_fake_quantize_backward_u8(NULL, w, N, K - 1, K, w, K, scales, zeros, N, NULL, dx, K));
+    WITHOUT(tersor_quantize_i8_along_axis_with_params(NULL, w, 10, 7, K, scales, NULL, NULL, codes));
+    WITHOUT(tersor_quantize_u8_along_axis_with_params(NULL, w, K, N, 1, scales, zeros, NULL, ucodes));
+    WITHOUT(tersor_dequantize_i8_along_axis(NULL, codes, 10, 7, K, scales, NULL, dx));
+    WITHOUT(tersor_fake_quantize_u8_along_axis(NULL, w, 10, 7, K, scales, NULL, NULL, dx));
+    WITHOUT(tersor_fake_quantize_backward_i8_along_axis(NULL, w, w, 10, 7, K, scales, zeros, NULL, dx));
+    OK(tersor_quantize_i8_per_channel(NULL, w, N, K, K, NULL, codes, K, scales, NULL));
 
     OK(tersor_pack_f32_size(NULL, N, K, &bytes));
     CHECK(bytes <= sizeof packed);

@@ -43,7 +43,7 @@ static struct {
     } while (0)
 
 void test_hostile(void) {
-    const float src[4] = {1, 2, 3, 4}, one = 1;
+    const float src[4] = {1, 2, 3, 4}, one = 1, ones[2] = {1, 1};
     const uint8_t within[2] = {0xFF, 0xFF};
     OK(tersor_observer_init(TERSOR_OBSERVER_MIN_MAX, &out.observer, sizeof out.observer));
     before = out;
@@ -79,6 +79,13 @@ void test_hostile(void) {
         CALM(tersor_dequantize_u8(NULL, within, r, c, s, &one, NULL, 1, NULL, out.values, s));
         CALM(tersor_fake_quantize_i8(NULL, src, r, c, s, &one, NULL, 1, NULL, out.values, s));
         CALM(tersor_fake_quantize_backward_u8(NULL, src, r, c, s, src, s, &one, NULL, 1, NULL, out.values, s));
+        /* No more channels than there are scales, which is for the caller to know. */
+        const size_t channels = c < 2 ? c : 2;
+        CALM(tersor_quantize_i8_along_axis(NULL, src, r, channels, s, NULL, out.codes, out.scales, out.zeros));
+        CALM(tersor_quantize_u8_along_axis_with_params(NULL, src, r, channels, s, ones, NULL, NULL, out.ucodes));
+        CALM(tersor_dequantize_i8_along_axis(NULL, (const int8_t *)within, s, channels, r, ones, NULL, out.values));
+        CALM(tersor_fake_quantize_i8_along_axis(NULL, src, s, channels, r, ones, NULL, NULL, out.values));
+        CALM(tersor_fake_quantize_backward_u8_along_axis(NULL, src, src, r, channels, s, ones, NULL, NULL, out.values));
         CALM(tersor_observer_observe(NULL, src, r, c, s, &out.observer));
         CALM(tersor_pack_f32(NULL, src, r, c, s, NULL, 0, out.packed, 1));
         CALM(tersor_pack_i8(NULL, (const int8_t *)within, r, c, s, NULL, NULL, 0, out.packed, 1));

@@ -67,6 +67,148 @@ static void test_refusals(void) {
     REFUSED(TERSOR_E_STRUCT_SIZE, "", options, tersor_quantize_options_init(&options, 2));
 }
 
+/* Channels along the middle of three axes: the same as each channel alone, for every place that an axis can have. */
+static void test_axes(void) {
+    static const size_t shapes[][3] = {{2, 3, 4}, {1, 5, 6}, {7, 300, 1}, {3, 1, 5}, {1, 2, 300}};
+    enum { MOST = 2100, CHANNELS = 300 };
+    float *src = ARRAY(float, MOST), *channel = ARRAY(float, MOST), *values = ARRAY(float, MOST), *faked = ARRAY(float, MOST);
+    float *dy = ARRAY(float, MOST), *dx = ARRAY(float, MOST), *scales = ARRAY(float, CHANNELS), *chosen = ARRAY(float, CHANNELS);
+    int32_t *zeros = ARRAY(int32_t, CHANNELS), *chosen_zeros = ARRAY(int32_t, CHANNELS);
+    int8_t *codes = ARRAY(int8_t, MOST), *again = ARRAY(int8_t, MOST), *alone = ARRAY(int8_t, MOST);
+    uint8_t *ucodes = ARRAY(uint8_t, MOST), *uagain = ARRAY(uint8_t, MOST), *ualone = ARRAY(uint8_t, MOST);
+    tersor_quantize_options symmetric;
+    OK(tersor_quantize_options_init(&symmetric, sizeof symmetric));
+    symmetric.symmetric = 1;
+    for (size_t i = 0; i < MOST; i++) {
+        src[i] = sinf((float)i) * (1 + (float)(i % 17));
+        dy[i] = (float)i + 1;
+    }
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        const size_t outer = shapes[s][0], channels = shapes[s][1], inner = shapes[s][2], count = outer * channels * inner;
+        CHECK(count <= MOST && channels <= CHANNELS);
+        for (int is_symmetric = 0; is_symmetric < 2; is_symmetric++) {
+            const tersor_quantize_options *options = is_symmetric ? &symmetric : NULL;
+            /* int8 is symmetric without zero points, too. */
+            int32_t *i8_zeros = is_symmetric ? NULL : zeros;
+            OK(tersor_quantize_i8_along_axis(NULL, src, outer, channels, inner, NULL, codes, scales, i8_zeros));
+            OK(tersor_choose_params_i8_along_axis(NULL, src, outer, channels, inner, NULL, chosen, is_symmetric ? NULL : chosen_zeros));
+            CHECK(memcmp(scales, chosen, channels * sizeof *scales) == 0);
+            CHECK(is_symmetric || memcmp(zeros, chosen_zeros, channels * sizeof *zeros) == 0);
+            OK(tersor_quantize_i8_along_axis_with_params(NULL, src, outer, channels, inner, scales, i8_zeros, NULL, again));
+            CHECK(memcmp(codes, again, count) == 0);
+            OK(tersor_dequantize_i8_along_axis(NULL, codes, outer, channels, inner, scales, i8_zeros, values));
+            OK(tersor_fake_quantize_i8_along_axis(NULL, src, outer, channels, inner, scales, i8_zeros, NULL, faked));
+            for (size_t i = 0; i < count; i++) {
+                const size_t c = i / inner % channels;
+                CHECK(values[i] == (float)(codes[i] - (is_symmetric ? 0 : zeros[c])) * scales[c] && faked[i] == values[i]);
+            }
+            for (size_t c = 0; c < channels; c++) {
+                for (size_t i = 0; i < outer * inner; i++)
+                    channel[i] = src[(i / inner * channels + c) * inner + i % inner];
+                float scale;
+                int32_t zero;
+                OK(tersor_quantize_i8(NULL, channel, outer, inner, inner, NULL, alone, inner, &scale, is_symmetric ? NULL : &zero));
+                CHECK(scale == scales[c] && (is_symmetric || zero == zeros[c]));
+                for (size_t i = 0; i < outer * inner; i++)
+                    CHECK(alone[i] == codes[(i / inner * channels + c) * inner + i % inner]);
+            }
+
+            OK(tersor_quantize_u8_along_axis(NULL, src, outer, channels, inner, options, ucodes, scales, zeros));
+            OK(tersor_choose_params_u8_along_axis(NULL, src, outer, channels, inner, options, chosen, chosen_zeros));
+            CHECK(memcmp(scales, chosen, channels * sizeof *scales) == 0);
+            CHECK(memcmp(zeros, chosen_zeros, channels * sizeof *zeros) == 0 && (!is_symmetric || zeros[0] == 128));
+            OK(tersor_quantize_u8_along_axis_with_params(NULL, src, outer, channels, inner, scales, zeros, options, uagain));
+            CHECK(memcmp(ucodes, uagain, count) == 0);
+            OK(tersor_dequantize_u8_along_axis(NULL, ucodes, outer, channels, inner, scales, zeros, values));
+            OK(tersor_fake_quantize_u8_along_axis(NULL, src, outer, channels, inner, scales, zeros, options, faked));
+            for (size_t i = 0; i < count; i++) {
+                const size_t c = i / inner % channels;
+                CHECK(values[i] == (float)(ucodes[i] - zeros[c]) * scales[c] && faked[i] == values[i]);
+            }
+            for (size_t c = 0; c < channels; c++) {
+                for (size_t i = 0; i < outer * inner; i++)
+                    channel[i] = src[(i / inner * channels + c) * inner + i % inner];
+                float scale;
+                int32_t zero;
+                OK(tersor_quantize_u8(NULL, channel, outer, inner, inner, options, ualone, inner, &scale, &zero));
+                CHECK(scale == scales[c] && zero == zeros[c]);
+                for (size_t i = 0; i < outer * inner; i++)
+                    CHECK(ualone[i] == ucodes[(i / inner * channels + c) * inner + i % inner]);
+            }
+        }
+
+        /* With scales so small that much saturates: the gradient passes where the code did not. */
+        for (size_t c = 0; c < channels; c++) {
+            scales[c] = 0.01f * (float)(1 + c % 3);
+            zeros[c] = (int32_t)(c % 5) * 20;
+        }
+        OK(tersor_fake_quantize_backward_i8_along_axis(NULL, src, dy, outer, channels, inner, scales, NULL, NULL, dx));
+        size_t passed = 0;
+        for (size_t i = 0; i < count; i++) {
+            const float steps = nearbyintf(src[i] / scales[i / inner % channels]);
+            CHECK(dx[i] == (steps >= -128 && steps <= 127 ? dy[i] : 0));
+            passed += dx[i] != 0;
+        }
+        CHECK(passed > 0 && passed < count);
+        OK(tersor_fake_quantize_backward_u8_along_axis(NULL, src, dy, outer, channels, inner, scales, zeros, NULL, dx));
+        for (size_t i = 0; i < count; i++) {
+            const size_t c = i / inner % channels;
+            const float code = nearbyintf(src[i] / scales[c]) + (float)zeros[c];
+            CHECK(dx[i] == (code >= 0 && code <= 255 ? dy[i] : 0));
+        }
+    }
+
+    /* Refusals. */
+    float scale[2] = {7, 7}, four[4] = {5, 5, 5, 5};
+    int32_t zero[2] = {7, 7};
+    int8_t code[4] = {9, 9, 9, 9};
+    uint8_t ucode[4] = {9, 9, 9, 9};
+    const float ones[2] = {1, 1}, bad[4] = {1, 2, NAN, 3}, negative[2] = {1, -1};
+    const int32_t far_away[2] = {0, 128};
+    REFUSED(TERSOR_E_NOT_FINITE, "src: element 2", code, tersor_quantize_i8_along_axis(NULL, bad, 1, 2, 2, NULL, code, scale, zero));
+    CHECK(scale[0] == 7 && zero[0] == 7);
+    REFUSED(TERSOR_E_NULL, "zero_points", ucode, tersor_quantize_u8_along_axis(NULL, ones, 1, 2, 1, NULL, ucode, scale, NULL));
+    REFUSED(TERSOR_E_NULL, "dst", scale, tersor_quantize_i8_along_axis(NULL, ones, 1, 2, 1, NULL, NULL, scale, zero));
+    REFUSED(TERSOR_E_EMPTY, "src", scale, tersor_choose_params_i8_along_axis(NULL, NULL, 0, 2, 1, NULL, scale, zero));
+    REFUSED(TERSOR_E_SIZE_OVERFLOW, "src", scale,
+            tersor_choose_params_u8_along_axis(NULL, ones, SIZE_MAX / 2, 2, 3, NULL, scale, zero));
+    REFUSED(TERSOR_E_SIZE_OVERFLOW, "src", scale,
+            tersor_choose_params_u8_along_axis(NULL, ones, SIZE_MAX, 2, 0, NULL, scale, zero));
+    symmetric.rules = 60;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "options.rules is 60", scale,
+            tersor_choose_params_i8_along_axis(NULL, ones, 1, 2, 1, &symmetric, scale, zero));
+    REFUSED(TERSOR_E_EMPTY, "scales", code,
+            tersor_quantize_i8_along_axis_with_params(NULL, ones, 1, 0, 2, ones, NULL, NULL, code));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "scales[1]", ucode,
+            tersor_quantize_u8_along_axis_with_params(NULL, ones, 1, 2, 1, negative, NULL, NULL, ucode));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "zero_points[1]", four,
+            tersor_dequantize_i8_along_axis(NULL, code, 1, 2, 2, ones, far_away, four));
+    REFUSED(TERSOR_E_NULL, "src", four, tersor_dequantize_u8_along_axis(NULL, NULL, 1, 2, 2, ones, NULL, four));
+    REFUSED(TERSOR_E_NULL, "y", code, tersor_fake_quantize_i8_along_axis(NULL, ones, 1, 2, 1, ones, NULL, NULL, NULL));
+    REFUSED(TERSOR_E_NULL, "scales", four, tersor_fake_quantize_u8_along_axis(NULL, ones, 1, 2, 1, NULL, NULL, NULL, four));
+    REFUSED(TERSOR_E_NULL, "dy", four,
+            tersor_fake_quantize_backward_i8_along_axis(NULL, ones, NULL, 1, 2, 1, ones, NULL, NULL, four));
+    REFUSED(TERSOR_E_ALIGNMENT, "dx", four,
+            tersor_fake_quantize_backward_u8_along_axis(NULL, ones, ones, 1, 2, 1, ones, NULL, NULL,
+                                                        (float *)(void *)((char *)four + 1)));
+    release(src);
+    release(channel);
+    release(values);
+    release(faked);
+    release(dy);
+    release(dx);
+    release(scales);
+    release(chosen);
+    release(zeros);
+    release(chosen_zeros);
+    release(codes);
+    release(again);
+    release(alone);
+    release(ucodes);
+    release(uagain);
+    release(ualone);
+}
+
 void test_quantization(void) {
     const float *src = &x[0][0];
     int8_t *codes = ARRAY(int8_t, 7); /* two rows of three with a stride of four */
@@ -183,6 +325,7 @@ void test_quantization(void) {
     OK(tersor_fake_quantize_backward_u8(NULL, input, 1, 3, 3, dy, 3, &half, &ten, 1, NULL, dx, 3));
     CHECK(dx[0] == 1 && dx[1] == 2 && dx[2] == 3);
 
+    test_axes();
     test_refusals();
     release(codes);
     release(values);
