@@ -2091,6 +2091,104 @@ tersor_status tersor_fake_quantize_backward_u8_along_axis(const tersor_context *
                                                           float *dx);
 
 /* ============================================================================================================
+ * Observers per channel: the smallest and the largest value of each index along an axis, over all batches, in two arrays
+ * that the caller owns. How an array becomes `outer` x `channels` x `inner` is said at quantization along an axis.
+ * ============================================================================================================ */
+
+/**
+ * Makes the limits of channels that have seen nothing: every minimum is infinity, every maximum minus infinity.
+ *
+ * @param channels  how many there are
+ * @param min       receives `channels` minima
+ * @param max       receives `channels` maxima
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_min_max_init(size_t channels,
+                                  float *min,
+                                  float *max);
+
+/**
+ * Takes a batch into account. The result does not depend on the order of batches.
+ *
+ * @param values  `outer` x `channels` x `inner`, all finite
+ * @param min     `channels` minima, changed in place
+ * @param max     `channels` maxima, changed in place
+ * @return `TERSOR_E_EMPTY`; `TERSOR_E_NOT_FINITE` naming the value; `TERSOR_E_OUT_OF_RANGE` for limits that cannot be
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_min_max_observe(const tersor_context *context,
+                                     const float *values,
+                                     size_t outer,
+                                     size_t channels,
+                                     size_t inner,
+                                     float *min,
+                                     float *max);
+
+/**
+ * Takes into account what other limits of the same channels have seen.
+ *
+ * @param other_min  `channels` minima
+ * @param other_max  `channels` maxima
+ * @param min        `channels` minima, changed in place
+ * @param max        `channels` maxima, changed in place
+ * @return `TERSOR_E_OUT_OF_RANGE` for limits that cannot be
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_min_max_merge(const float *other_min,
+                                   const float *other_max,
+                                   size_t channels,
+                                   float *min,
+                                   float *max);
+
+/**
+ * The scales and zero points for int8 codes of what was observed.
+ *
+ * @param min          `channels` minima
+ * @param max          `channels` maxima
+ * @param options      NULL means the defaults; its `axis` is not read
+ * @param scales       receives `channels` scales
+ * @param zero_points  receives `channels` zero points; NULL means symmetric: all are 0
+ * @return `TERSOR_E_EMPTY` where a channel has seen nothing, or there are none; `TERSOR_E_OUT_OF_RANGE`,
+ *         `TERSOR_E_UNSUPPORTED`, `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_min_max_params_i8(const float *min,
+                                       const float *max,
+                                       size_t channels,
+                                       const tersor_quantize_options *options,
+                                       float *scales,
+                                       int32_t *zero_points);
+
+/**
+ * The scales and zero points for uint8 codes of what was observed.
+ *
+ * @param min          `channels` minima
+ * @param max          `channels` maxima
+ * @param options      NULL means the defaults; its `axis` is not read
+ * @param scales       receives `channels` scales
+ * @param zero_points  receives `channels` zero points
+ * @return `TERSOR_E_EMPTY` where a channel has seen nothing, or there are none; `TERSOR_E_OUT_OF_RANGE`,
+ *         `TERSOR_E_UNSUPPORTED`, `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_min_max_params_u8(const float *min,
+                                       const float *max,
+                                       size_t channels,
+                                       const tersor_quantize_options *options,
+                                       float *scales,
+                                       int32_t *zero_points);
+
+/* ============================================================================================================
  * 16-bit casts. f32 to 16 bits rounds to nearest, ties to even; subnormals are kept; what is too large becomes infinity;
  * a NaN stays a (quiet) NaN. 16 bits to f32 is exact.
  * ============================================================================================================ */

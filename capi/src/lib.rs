@@ -40,6 +40,8 @@ pub mod fake_quantize;
 
 pub mod along_axis;
 
+pub mod min_max;
+
 pub mod cast;
 
 pub mod loss_scaler;

@@ -86,6 +86,7 @@ void test_hostile(void) {
         CALM(tersor_dequantize_i8_along_axis(NULL, (const int8_t *)within, s, channels, r, ones, NULL, out.values));
         CALM(tersor_fake_quantize_i8_along_axis(NULL, src, s, channels, r, ones, NULL, NULL, out.values));
         CALM(tersor_fake_quantize_backward_u8_along_axis(NULL, src, src, r, channels, s, ones, NULL, NULL, out.values));
+        CALM(tersor_min_max_observe(NULL, src, r, channels, s, out.values, out.scales));
         CALM(tersor_observer_observe(NULL, src, r, c, s, &out.observer));
         CALM(tersor_pack_f32(NULL, src, r, c, s, NULL, 0, out.packed, 1));
         CALM(tersor_pack_i8(NULL, (const int8_t *)within, r, c, s, NULL, NULL, 0, out.packed, 1));

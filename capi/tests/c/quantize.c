@@ -332,7 +332,58 @@ void test_quantization(void) {
     release(ucodes);
 }
 
+/* Limits of each of three channels, over batches of different sizes. */
+static void test_channel_observers(void) {
+    const float first[2][3][2] = {{{1, 2}, {-1, 5}, {0, 0}}, {{3, -4}, {2, 2}, {0, 0.5f}}};
+    const float second[3] = {9, -9, 0.25f}, bad[3] = {1, NAN, 3};
+    float min[4] = {5, 5, 5, 5}, max[4] = {6, 6, 6, 6}, other_min[3], other_max[3], scales[3] = {7, 7, 7}, again[3];
+    int32_t zeros[3] = {7, 7, 7};
+    int8_t codes[12];
+    OK(tersor_min_max_init(3, min, max));
+    CHECK(min[0] == INFINITY && max[2] == -INFINITY && min[3] == 5 && max[3] == 6);
+    REFUSED(TERSOR_E_EMPTY, "channel 0", scales, tersor_min_max_params_i8(min, max, 3, NULL, scales, zeros));
+    OK(tersor_min_max_observe(NULL, &first[0][0][0], 2, 3, 2, min, max));
+    CHECK(min[0] == -4 && max[0] == 3 && min[1] == -1 && max[1] == 5 && min[2] == 0 && max[2] == 0.5f && min[3] == 5);
+    /* What was observed once is what quantizing chooses. */
+    OK(tersor_min_max_params_i8(min, max, 3, NULL, scales, zeros));
+    int32_t chosen[3];
+    OK(tersor_quantize_i8_along_axis(NULL, &first[0][0][0], 2, 3, 2, NULL, codes, again, chosen));
+    CHECK(memcmp(scales, again, sizeof scales) == 0 && memcmp(zeros, chosen, sizeof zeros) == 0);
+    OK(tersor_min_max_params_u8(min, max, 3, NULL, scales, zeros));
+    CHECK(scales[2] == 0.5f / 255 && zeros[2] == 0 && zeros[0] == 146);
+    /* The other order, and merged. */
+    OK(tersor_min_max_init(3, other_min, other_max));
+    OK(tersor_min_max_merge(other_min, other_max, 3, min, max)); /* nothing */
+    CHECK(min[0] == -4 && max[1] == 5);
+    OK(tersor_min_max_observe(NULL, second, 1, 3, 1, other_min, other_max));
+    OK(tersor_min_max_merge(other_min, other_max, 3, min, max));
+    CHECK(min[0] == -4 && max[0] == 9 && min[1] == -9 && max[1] == 5 && max[2] == 0.5f);
+    OK(tersor_min_max_observe(NULL, &first[0][0][0], 2, 3, 2, other_min, other_max));
+    CHECK(memcmp(min, other_min, sizeof other_min) == 0 && memcmp(max, other_max, sizeof other_max) == 0);
+    OK(tersor_min_max_params_i8(min, max, 3, NULL, scales, NULL));
+    CHECK(scales[0] == 9.0f / 127 && scales[2] == 0.5f / 127);
+    OK(tersor_min_max_init(0, NULL, NULL));
+
+    REFUSED(TERSOR_E_NOT_FINITE, "values: element 1", min, tersor_min_max_observe(NULL, bad, 1, 3, 1, min, max));
+    REFUSED(TERSOR_E_EMPTY, "values", min, tersor_min_max_observe(NULL, NULL, 0, 3, 1, min, max));
+    REFUSED(TERSOR_E_SIZE_OVERFLOW, "values", min, tersor_min_max_observe(NULL, bad, SIZE_MAX, 3, 0, min, max));
+    REFUSED(TERSOR_E_NULL, "max", min, tersor_min_max_observe(NULL, second, 1, 3, 1, min, NULL));
+    REFUSED(TERSOR_E_NULL, "min", max, tersor_min_max_init(3, NULL, max));
+    REFUSED(TERSOR_E_NULL, "other_max", min, tersor_min_max_merge(other_min, NULL, 3, min, max));
+    REFUSED(TERSOR_E_EMPTY, "min", scales, tersor_min_max_params_i8(NULL, NULL, 0, NULL, scales, zeros));
+    REFUSED(TERSOR_E_NULL, "zero_points", scales, tersor_min_max_params_u8(min, max, 3, NULL, scales, NULL));
+    other_max[1] = -20;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "other_min[1]..=other_max[1] is -9..=-20", min,
+            tersor_min_max_merge(other_min, other_max, 3, min, max));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "min[1]..=max[1]", other_min,
+            tersor_min_max_observe(NULL, second, 1, 3, 1, other_min, other_max));
+    other_max[1] = NAN;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "min[1]..=max[1] is -9..=NaN", scales,
+            tersor_min_max_params_i8(other_min, other_max, 3, NULL, scales, zeros));
+}
+
 void test_observers(void) {
+    test_channel_observers();
     const float first[3] = {0.0f, 1.5f, 3.0f}, second[2] = {-0.5f, 0.25f}, bad[1] = {NAN};
     float scale = 7;
     int32_t zero = 7;
