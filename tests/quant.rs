@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use support::guard::{Guarded, plain::Plain};
 use support::{Random, awkward_lengths, every_isa, every_thread_count, scalar};
 use tersor::quant::{
-    Arithmetic, Code, CodeType, Codes, Compat, Distortion, FakeQuantize, Interval, Params, QuantizedArray,
-    Scheme, cast, cast_into,
+    Arithmetic, Code, CodeType, Codes, Compat, Distortion, FakeQuantize, FakeQuantizeView, Interval, Params,
+    ParamsView, QuantizedArray, Scheme, cast, cast_into,
 };
 use tersor::{Context, Element, Error, Mask, bf16, f16};
 
@@ -457,4 +457,39 @@ fn a_quarter_of_the_bytes() {
     assert_eq!(q.bytes(), 64 * 512 + 64 * 4);
     let q = Scheme::uint8().per_channel(Axis(0)).quantize(x.view()).unwrap();
     assert_eq!(q.bytes(), 64 * 512 + 64 * 5);
+}
+
+#[test]
+fn symmetric_parameters_are_those_with_zeros() {
+    // More columns than the loops take at a time, and rows with gaps between them.
+    let (rows, cols) = (3, 300);
+    let wide = Array2::from_shape_fn((rows, cols + 1), |(i, j)| ((i * cols + j) as f32).sin() * 3.0);
+    let x = wide.slice(s![.., ..cols]);
+    let (scales, zeros) = (Vec::from_iter((0..cols).map(|j| 0.01 + j as f32 / 1e4)), vec![0; cols]);
+    for (axis, channels) in [(Some(Axis(0)), rows), (Some(Axis(1)), cols), (None, 1)] {
+        let (scales, zeros) = (&scales[..channels], &zeros[..channels]);
+        let symmetric = ParamsView::symmetric(CodeType::I8, scales, axis).unwrap();
+        let owned = Params::new(CodeType::I8, scales.to_vec(), zeros.to_vec(), axis).unwrap();
+        let (mut codes, mut expected) = (Array2::<i8>::zeros(x.raw_dim()), Array2::<i8>::zeros(x.raw_dim()));
+        symmetric.quantize_into(x, codes.view_mut()).unwrap();
+        owned.quantize_into(x, expected.view_mut()).unwrap();
+        assert_eq!(codes, expected);
+        let dy = x.mapv(|x| x + 10.0);
+        let (mut dx, mut expected) =
+            (Array2::<f32>::zeros(wide.raw_dim()), Array2::<f32>::zeros(x.raw_dim()));
+        let gaps = dx.slice_mut(s![.., ..cols]);
+        FakeQuantizeView::new(symmetric).backward(x, dy.view(), gaps).unwrap();
+        FakeQuantize::new(owned).backward(x.to_owned().view(), dy.view(), expected.view_mut()).unwrap();
+        assert_eq!(dx.slice(s![.., ..cols]), expected);
+        assert!(expected.iter().any(|&dx| dx == 0.0) && expected.iter().any(|&dx| dx != 0.0));
+        // In Fortran's order there are no rows to use where they lie.
+        let mut transposed = Array2::<f32>::zeros((cols, rows));
+        FakeQuantizeView::new(symmetric)
+            .backward(x, dy.view(), transposed.view_mut().reversed_axes())
+            .unwrap();
+        assert_eq!(transposed.t(), expected);
+    }
+    let refused = ParamsView::symmetric(CodeType::I8, &[1.0], None).unwrap().with_limits(1, 5).unwrap_err();
+    assert!(refused.to_string().contains("zero_points[0] is 0"), "{refused}");
+    assert!(ParamsView::symmetric(CodeType::I8, &[], None).is_err());
 }
