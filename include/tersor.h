@@ -16,8 +16,7 @@
  * - Memory. The caller owns every buffer. No pointer is kept after the call (except those of a context). Exactly the
  *   described bytes are touched, never one beyond. A typed pointer has the alignment of its type, a void pointer any.
  *   Casts, masks, quantizing with given parameters, dequantizing, fake quantization, running packed layers and training
- *   steps allocate nothing; other functions may, and free it again: those that prune, choose parameters or observe, of
- *   which tersor_histogram_observe takes the most, a megabyte.
+ *   steps allocate nothing; other functions may, and free it again.
  * - Shapes. Matrices are row-major: row i begins at pointer + i * stride. Strides are in elements, and at least the
  *   number of columns. What lies between the rows is not touched.
  * - Aliasing. An output overlaps no other argument, except where a comment says that it may.
@@ -1666,7 +1665,8 @@ tersor_status tersor_histogram_init(void *histogram,
                                     size_t histogram_bytes);
 
 /**
- * Takes a batch into account. The result does not depend on the order of batches, nor on how they were split.
+ * Takes a batch into account. The result does not depend on the order of batches, nor on how they were split. Each call
+ * allocates as much again as the histogram takes, and frees it: few large batches are better than many small ones.
  *
  * @param values     `rows` x `cols`, all finite
  * @param histogram  changed in place

@@ -265,7 +265,8 @@ pub unsafe extern "C" fn tersor_histogram_init(
     })
 }
 
-/// Takes a batch into account. The result does not depend on the order of batches, nor on how they were split.
+/// Takes a batch into account. The result does not depend on the order of batches, nor on how they were split. Each call
+/// allocates as much again as the histogram takes, and frees it: few large batches are better than many small ones.
 ///
 /// @param values     `rows` x `cols`, all finite
 /// @param histogram  changed in place
