@@ -262,7 +262,7 @@ pub unsafe extern "C" fn tersor_mask_save(
     })
 }
 
-/// The shape of a saved mask. A first call with a NULL `shape` asks for the number of axes; there are at most 64.
+/// The shape of a saved mask. A first call with a NULL `shape` asks for the number of axes.
 ///
 /// @param saved     what `tersor_mask_save` wrote; any alignment
 /// @param capacity  how many sizes `shape` has room for. Ignored where that is NULL
