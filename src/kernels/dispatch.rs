@@ -170,10 +170,10 @@ pub(crate) trait Token: Copy {
         codes
     }
 
-    /// Lays rows of 4-byte elements side by side: `panel[k][r] = rows[r][k]`; over the shortest of the slices.
+    /// Lays rows of 4-byte elements side by side: `panel[k * step][r] = rows[r][k]`; over the shortest of the slices.
     #[inline(always)]
-    fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]]) {
-        interleave(rows, panel);
+    fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]], step: usize) {
+        interleave(rows, panel, step);
     }
 
     /// Exact. `src` and `dst` have the same length, here and below.
@@ -221,9 +221,9 @@ pub(crate) trait Token: Copy {
 
 /// See [`Token::interleave`].
 #[inline(always)]
-pub(super) fn interleave<const R: usize>(rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]]) {
+pub(super) fn interleave<const R: usize>(rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]], step: usize) {
     for (r, row) in rows.into_iter().enumerate() {
-        for (column, element) in panel.iter_mut().zip(row) {
+        for (column, element) in panel.iter_mut().step_by(step).zip(row) {
             column[r] = *element;
         }
     }

@@ -286,41 +286,42 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
-    fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]]) {
-        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len());
+    fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]], step: usize) {
+        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len().div_ceil(step));
         // 16 vectors of 16 elements: of eight rows, those of two stretches.
         let stretches = match R {
             16 => 1,
             8 => 2,
-            _ => return interleave(rows, panel),
+            _ => return interleave(rows, panel, step),
         };
-        let step = 16 * stretches;
-        for (index, columns) in panel[..len].chunks_exact_mut(step).enumerate() {
-            // SAFETY: the token proves AVX-512F; each load takes 16 elements of a row, each store the `R` elements of one of
-            // the `step` columns, all of which lie within `len`, at any alignment.
+        let width = 16 * stretches;
+        for first in (0..len - len % width).step_by(width) {
+            // SAFETY: the token proves AVX-512F; each load takes 16 elements of a row, each store the `R` elements of column
+            // `k * step` for a `k` below `len`, which is below the panel's length; at any alignment.
             unsafe {
                 let mut vectors = [_mm512_setzero_si512(); 16];
                 for stretch in 0..stretches {
                     for r in 0..R {
-                        let at = rows[r].as_ptr().add(index * step + 16 * stretch);
+                        let at = rows[r].as_ptr().add(first + 16 * stretch);
                         vectors[stretch * R + r] = _mm512_loadu_si512(at.cast());
                     }
                 }
                 let vectors = transpose(vectors);
+                let start = panel.as_mut_ptr().add(first * step);
                 for c in 0..16 {
                     if stretches == 1 {
-                        _mm512_storeu_si512(columns[c].as_mut_ptr().cast(), vectors[c]);
+                        _mm512_storeu_si512(start.add(c * step).cast(), vectors[c]);
                     } else {
                         let (low, high) =
                             (_mm512_castsi512_si256(vectors[c]), _mm512_extracti64x4_epi64::<1>(vectors[c]));
-                        _mm256_storeu_si256(columns[c].as_mut_ptr().cast(), low);
-                        _mm256_storeu_si256(columns[16 + c].as_mut_ptr().cast(), high);
+                        _mm256_storeu_si256(start.add(c * step).cast(), low);
+                        _mm256_storeu_si256(start.add((16 + c) * step).cast(), high);
                     }
                 }
             }
         }
-        let done = len - len % step;
-        interleave(rows.map(|row| &row[done..len]), &mut panel[done..len]);
+        let done = len - len % width;
+        interleave(rows.map(|row| &row[done..]), panel.get_mut(done * step..).unwrap_or_default(), step);
     }
 
     #[inline(always)]

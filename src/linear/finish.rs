@@ -11,7 +11,7 @@ pub(super) trait Finish: Sync {
     /// What a sum becomes.
     type Value: Copy + Default;
     /// What `y` holds.
-    type Out: Copy + Default + Send;
+    type Out: Pod + Default + Send;
 
     /// `scale` is the product of the row's and the output's.
     fn value(sum: i32, scale: f32, bias: f32) -> Self::Value;

@@ -2,7 +2,7 @@
 
 use super::activations::{CHUNK, Row, as_f32, contiguous};
 use super::codes::StagedBytes;
-use super::layout::GROUP;
+use super::layout::{GROUP, LANES};
 use crate::context::Context;
 use crate::element::Element;
 use crate::kernels::{Operation, Staged as _, TileMut, Token, for_each_tile};
@@ -90,18 +90,14 @@ impl<X: Element> Operation for Turn<'_, '_, X> {
             if panel.width > panel.rows {
                 columns.fill(0.0);
             }
-            if panel.width == panel.rows
-                && let Some(x) = as_f32(self.x).filter(|x| contiguous(x, 0).is_some())
-            {
+            let mut done = 0;
+            if let Some(x) = as_f32(self.x).filter(|x| contiguous(x, 0).is_some()) {
                 let row = |r: usize| {
                     bytemuck::cast_slice(contiguous(&x, self.first + panel.first + r).unwrap_or_default())
                 };
-                let columns = bytemuck::cast_slice_mut(columns);
-                if interleave(token, panel.width, row, columns) {
-                    continue;
-                }
+                done = interleave(token, panel, row, bytemuck::cast_slice_mut(columns));
             }
-            for row in 0..panel.rows {
+            for row in done..panel.rows {
                 let source = Row { x: self.x, row: self.first + panel.first + row };
                 for start in (0..self.x.ncols()).step_by(CHUNK) {
                     let values = source.chunk(token, start, &mut raw, &mut buffer);
@@ -153,8 +149,8 @@ impl Operation for TurnCodes<'_> {
             if panel.width > panel.rows {
                 columns.fill([T::Staged::from_code(0); GROUP]);
             }
-            if panel.width == panel.rows
-                && size_of::<T::Staged>() == 1
+            let mut done = 0;
+            if size_of::<T::Staged>() == 1
                 && let Ok(columns) = bytemuck::try_cast_slice_mut(columns)
             {
                 let row = |r: usize| {
@@ -162,11 +158,9 @@ impl Operation for TurnCodes<'_> {
                     let codes = codes.get(start..start + self.padded).unwrap_or_default();
                     bytemuck::try_cast_slice(codes).unwrap_or_default()
                 };
-                if interleave(token, panel.width, row, columns) {
-                    continue;
-                }
+                done = interleave(token, panel, row, columns);
             }
-            for row in 0..panel.rows {
+            for row in done..panel.rows {
                 let start = (self.first + panel.first + row) * self.padded;
                 let groups = codes.get(start..start + self.padded).unwrap_or_default().as_chunks::<GROUP>().0;
                 for (slot, group) in columns.iter_mut().skip(row).step_by(panel.width).zip(groups) {
@@ -177,33 +171,43 @@ impl Operation for TurnCodes<'_> {
     }
 }
 
-/// `columns[k][r] = row(r)[k]` for the widths that instruction sets have something for; false for others.
+/// `columns[k][r] = row(r)[k]`, for so many rows as come in the numbers that instruction sets have something for; returns how
+/// many those were.
 #[inline(always)]
 fn interleave<'a, T: Token>(
     token: T,
-    width: usize,
+    panel: Panel,
     row: impl Fn(usize) -> &'a [[u8; 4]],
     columns: &mut [[u8; 4]],
-) -> bool {
-    match width {
-        16 => interleave_rows::<T, 16>(token, row, columns),
-        8 => interleave_rows::<T, 8>(token, row, columns),
-        _ => return false,
+) -> usize {
+    if panel.width == 8 && panel.rows == 8 {
+        interleave_rows::<T, 8>(token, row, 0, columns, 1);
+        return 8;
     }
-    true
+    if !panel.width.is_multiple_of(LANES) {
+        return 0;
+    }
+    let done = panel.rows - panel.rows % LANES;
+    for first in (0..done).step_by(LANES) {
+        let columns = columns.get_mut(first..).unwrap_or_default();
+        interleave_rows::<T, LANES>(token, &row, first, columns, panel.width / LANES);
+    }
+    done
 }
 
 #[inline(always)]
 fn interleave_rows<'a, T: Token, const R: usize>(
     token: T,
     row: impl Fn(usize) -> &'a [[u8; 4]],
+    first: usize,
     columns: &mut [[u8; 4]],
+    step: usize,
 ) {
     let mut rows: [&[[u8; 4]]; R] = [&[]; R];
     for (r, slot) in rows.iter_mut().enumerate() {
-        *slot = row(r);
+        *slot = row(first + r);
     }
-    token.interleave(rows, columns.as_chunks_mut().0);
+    token.interleave(rows, columns.as_chunks_mut().0, step);
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::panels::Cut;
 use crate::context::Context;
 use crate::element::Element;
 use crate::kernels::{Group, LANES, Operation, TileMut, Token, for_each_tile};
+use bytemuck::Pod;
 use ndarray::ArrayViewMut2;
 
 /// Products in a piece, about.
@@ -93,7 +94,7 @@ impl<Y: Element> Float<'_, Y> {
                 }
                 *out = Y::narrowed(token, *sums);
             }
-            waiting.add(&mut self.tile, col, &out);
+            waiting.add(token, &mut self.tile, col, out);
         }
     }
 }
@@ -101,30 +102,48 @@ impl<Y: Element> Float<'_, Y> {
 /// Columns of `y` that wait until there are enough of them to be written as rows: single elements a row apart would all
 /// fall into a few sets of the first cache.
 struct Columns<Y, const G: usize> {
-    rows: [[[Y; WAITING]; LANES]; G],
+    columns: [[[Y; LANES]; G]; WAITING],
 }
 
 /// How many columns wait.
-const WAITING: usize = 16;
+const WAITING: usize = LANES;
 
-impl<Y: Copy + Default, const G: usize> Columns<Y, G> {
+impl<Y: Pod + Default, const G: usize> Columns<Y, G> {
     #[inline(always)]
     fn new() -> Self {
-        Columns { rows: [[[Y::default(); WAITING]; LANES]; G] }
+        Columns { columns: [[[Y::default(); LANES]; G]; WAITING] }
     }
 
     /// Adds column `col` (they come in order), and writes what waits when it is the last.
     #[inline(always)]
-    fn add(&mut self, tile: &mut TileMut<'_, Y>, col: usize, column: &[[Y; LANES]; G]) {
+    fn add<T: Token>(&mut self, token: T, tile: &mut TileMut<'_, Y>, col: usize, column: [[Y; LANES]; G]) {
         let place = col % WAITING;
-        let rows = tile.rows();
-        let slots = self.rows.as_flattened_mut();
-        for (slot, value) in slots.iter_mut().zip(column.as_flattened()).take(rows) {
-            slot[place] = *value;
+        self.columns[place] = column;
+        if place + 1 < WAITING && col + 1 < tile.cols() {
+            return;
         }
-        if place + 1 == WAITING || col + 1 == tile.cols() {
-            for (row, values) in slots.iter().enumerate().take(rows) {
-                tile.store_row(row, col - place, &values[..=place]);
+        for group in 0..tile.rows().div_ceil(LANES).min(G) {
+            let mut rows = [[Y::default(); WAITING]; LANES];
+            if size_of::<Y>() == 4 {
+                let mut columns: [&[[u8; 4]]; WAITING] = [&[]; WAITING];
+                for (slot, column) in columns.iter_mut().zip(&self.columns) {
+                    *slot = bytemuck::cast_slice(&column[group]);
+                }
+                let rows: &mut [[u8; 4]] = bytemuck::cast_slice_mut(rows.as_flattened_mut());
+                token.interleave(columns, rows.as_chunks_mut().0, 1);
+            } else {
+                for (c, column) in self.columns.iter().enumerate() {
+                    for (row, value) in rows.iter_mut().zip(&column[group]) {
+                        row[c] = *value;
+                    }
+                }
+            }
+            for (row, values) in rows.into_iter().enumerate() {
+                if place + 1 == WAITING {
+                    tile.store(group * LANES + row, col - place, values);
+                } else {
+                    tile.store_row(group * LANES + row, col - place, &values[..=place]);
+                }
             }
         }
     }
@@ -259,7 +278,7 @@ impl<F: Finish> Int8<'_, F> {
                 }
                 out[group] = F::convert(token, values);
             }
-            waiting.add(&mut self.tile, col, &out);
+            waiting.add(token, &mut self.tile, col, out);
         }
     }
 }
