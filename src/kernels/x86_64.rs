@@ -308,13 +308,12 @@ impl Token for Avx512 {
                 }
                 let vectors = transpose(vectors);
                 let start = panel.as_mut_ptr().add(first * step);
-                for c in 0..16 {
+                for (c, vector) in vectors.into_iter().enumerate() {
                     if stretches == 1 {
-                        _mm512_storeu_si512(start.add(c * step).cast(), vectors[c]);
+                        _mm512_storeu_si512(start.add(c * step).cast(), vector);
                     } else {
-                        let (low, high) =
-                            (_mm512_castsi512_si256(vectors[c]), _mm512_extracti64x4_epi64::<1>(vectors[c]));
-                        _mm256_storeu_si256(start.add(c * step).cast(), low);
+                        let high = _mm512_extracti64x4_epi64::<1>(vector);
+                        _mm256_storeu_si256(start.add(c * step).cast(), _mm512_castsi512_si256(vector));
                         _mm256_storeu_si256(start.add((16 + c) * step).cast(), high);
                     }
                 }
