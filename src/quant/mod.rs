@@ -3,7 +3,8 @@
 //! A [`Scheme`] says what kind of codes are wanted (type, symmetry, granularity, and by whose rules). A [`Range`] says
 //! how an [`Observer`]'s statistics become the limits of what is represented. Together they give [`Params`] (scales and
 //! zero points), and those turn values into codes and back: [`QuantizedArray`]. [`FakeQuantize`] is the same rounding
-//! with a gradient, for training. [`cast`] is the 16-bit road, which needs no parameters. [`Distortion`] says what a
+//! with a gradient, for training. [`GroupedInt4`] is int4 weights with a scale for each
+//! group of inputs. [`cast`] is the 16-bit road, which needs no parameters. [`Distortion`] says what a
 //! choice cost. How codes are multiplied is left to `linear`; which weights are zero to `prune` (zero always has an exact
 //! code, so a pruned weight stays exactly zero through everything here).
 //!
@@ -29,6 +30,7 @@ mod elementwise;
 mod exact_sum;
 mod extrema;
 mod fake;
+mod grouped;
 mod histogram;
 mod observer;
 mod params;
@@ -46,6 +48,7 @@ pub use compat::Compat;
 pub use distortion::Distortion;
 pub use extrema::Interval;
 pub use fake::{FakeQuantize, FakeQuantizeView};
+pub use grouped::GroupedInt4;
 pub use histogram::Histogram;
 pub use observer::{MeanRange, MinMax, MovingAverage, Observer};
 pub use params::{Params, ParamsView};
