@@ -8,7 +8,7 @@ use ndarray::Array2;
 use proptest::prelude::*;
 use support::every_isa;
 use support::guard::Guarded;
-use tersor::linear::{PackedLinear, Weights, write_bias};
+use tersor::linear::{Format, PackedLinear, Weights, write_bias};
 use tersor::{Error, f16};
 
 /// Packed bytes of every format.
@@ -22,6 +22,9 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
     // Whole blocks of 16 outputs.
     let tall = Array2::from_shape_fn((outputs, inputs), |(_, k)| if k % 8 < 4 { 0 } else { k as i8 | 1 });
     let tall_floats = tall.map(|w| f32::from(*w));
+    let nibbles = w.map(|w| (*w as i8 & 15) - 8);
+    let scales = Array2::from_elem((outputs, inputs.div_ceil(8)), 0.5);
+    let zeros = scales.map(|_| 3);
     let weights = match kind {
         0 => Weights::from(w.view()),
         1 => Weights::from(half.view()),
@@ -30,7 +33,9 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
         4 => Weights::int8(codes.view(), &[0.5], &[3]),
         5 => Weights::int8(codes.view(), &[0.5], &[]).sparse(),
         6 => Weights::int8(tall.view(), &[0.5], &[]).sparse(),
-        _ => Weights::from(tall_floats.view()).sparse(),
+        7 => Weights::from(tall_floats.view()).sparse(),
+        8 => Weights::int4(nibbles.view(), 8, scales.view(), None),
+        _ => Weights::int4(nibbles.view(), 8, scales.view(), Some(zeros.view())),
     };
     PackedLinear::new(weights).unwrap().as_bytes().to_vec()
 }
@@ -41,7 +46,7 @@ fn run(bytes: &[u8]) {
     let Ok(layer) = PackedLinear::from_bytes(&guarded) else { return };
     let (outputs, inputs) = (layer.out_features(), layer.in_features());
     // Bytes that were accepted back up their shape, so this allocates no more than a multiple of them.
-    assert!(outputs <= bytes.len() && (outputs == 0 || inputs / 4 <= 65_536.max(bytes.len())));
+    assert!(outputs <= bytes.len() && (outputs == 0 || inputs / 4 <= 140_358.max(bytes.len())));
     if inputs > 1 << 20 {
         return;
     }
@@ -55,7 +60,7 @@ fn run(bytes: &[u8]) {
                 let mut y = Array2::<i32>::zeros((rows, outputs));
                 assert_eq!(
                     layer.forward_codes(codes.view(), &[], y.view_mut()).is_ok(),
-                    layer.format().is_integer()
+                    layer.format().is_integer() && layer.format() != Format::Int4
                 );
             });
         }
@@ -67,7 +72,7 @@ proptest! {
 
     #[test]
     fn damage_never_panics(
-        kind in 0_usize..8,
+        kind in 0_usize..10,
         outputs in 0_usize..40,
         inputs in 0_usize..40,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
@@ -83,8 +88,8 @@ proptest! {
     /// Headers whose checksum is right, so that all other checks are reached.
     #[test]
     fn forged_headers_never_panic(
-        kind in 0_usize..8,
-        field in 12_usize..84,
+        kind in 0_usize..10,
+        field in 12_usize..88,
         byte in any::<u8>(),
         cut in 0_usize..3,
     ) {
@@ -112,7 +117,7 @@ fn forge(bytes: &mut [u8]) {
 
 #[test]
 fn damaged_bytes_say_what_is_wrong() {
-    for kind in 0..8 {
+    for kind in 0..10 {
         let bytes = packed(kind, 9, 13);
         let message = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = bytes.clone();
@@ -143,6 +148,7 @@ fn damaged_bytes_say_what_is_wrong() {
         assert!(forged(21, 1).contains("flags"));
         assert!(forged(100, 1).contains("flags"));
         assert!(forged(80, 3).contains("blocks of 3 outputs"));
+        assert!(forged(84, 6).contains("group_size") && forged(85, 1).contains("group_size"));
         assert!(forged(31, 0xff).contains("overflows") || forged(31, 0xff).contains("does not fit"));
     }
     // A sparse body that leads elsewhere.

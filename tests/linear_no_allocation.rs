@@ -5,7 +5,7 @@
 use ndarray::Array2;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tersor::linear::{PackedLinear, Weights};
+use tersor::linear::{Format, PackedLinear, Weights};
 use tersor::{Context, Isa, Parallel, f16};
 
 struct Counting;
@@ -35,6 +35,9 @@ fn forward_with_allocates_nothing() {
     let half = w.map(|w| f16::from_f32(*w));
     let codes = w.map(|w| (w * 100.0) as i8);
     let ones = (Array2::<f32>::ones((outputs, inputs)), Array2::<i8>::ones((outputs, inputs)));
+    let nibbles = codes.map(|code| code & 7);
+    let scales = Array2::from_elem((outputs, 3), 0.5);
+    let zeros = Array2::ones((outputs, 3));
     let layers = [
         Weights::from(w.view()),
         Weights::from(half.view()),
@@ -42,6 +45,8 @@ fn forward_with_allocates_nothing() {
         Weights::int8(codes.view(), &[0.5], &[]),
         Weights::int8(codes.view(), &[0.5], &[1]),
         Weights::int8(codes.view(), &[0.5], &[]).sparse(),
+        Weights::int4(nibbles.view(), 32, scales.view(), None),
+        Weights::int4(nibbles.view(), 32, scales.view(), Some(zeros.view())),
         // Stored in blocks of 16 outputs.
         Weights::from(ones.0.view()).sparse(),
         Weights::int8(ones.1.view(), &[0.5], &[]).sparse(),
@@ -61,7 +66,7 @@ fn forward_with_allocates_nothing() {
                     let before = ALLOCATIONS.load(Ordering::Relaxed);
                     layer.forward_with(x.view(), y.view_mut(), &mut scratch).unwrap();
                     layer.forward_with(narrow.t().reversed_axes(), y.view_mut(), &mut scratch).unwrap();
-                    if layer.format().is_integer() {
+                    if layer.format().is_integer() && layer.format() != Format::Int4 {
                         layer.forward_codes_with(codes.view(), &[5], sums.view_mut(), &mut scratch).unwrap();
                     }
                     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "{layer:?} on {isa}");

@@ -4,6 +4,7 @@
 use super::aarch64;
 use super::cast;
 use super::dot::{self, BLOCK, Group, LANES, Staged, TILE};
+use super::int4::{self, Int4Row, Int4Tile};
 use super::isa::{Isa, Level};
 #[cfg(kernels = "x86_64")]
 use super::x86_64;
@@ -158,6 +159,33 @@ pub(crate) trait Token: Copy {
         sums: &mut [[i32; LANES]; R],
     ) {
         dot::dot_tiles(panel, places, tiles, sums);
+    }
+
+    /// `sums[r][n] += products * scales[group][n]` for each group of inputs in their order, where `products`, the sum over the
+    /// group of `rows[r].codes[k][i] * (nibble of k, n and i - zero_points[group][n])`, is an exact int32 that is then rounded
+    /// to f32; over the shortest of the slices. `*` and `+` are rounded each, so the bits are the same everywhere.
+    #[inline(always)]
+    fn multiply_int4<const R: usize>(
+        self,
+        rows: [Int4Row<'_, Self::Staged>; R],
+        tile: Int4Tile<'_>,
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        int4::multiply(rows, tile, sums);
+    }
+
+    /// As [`multiply_int4`](Token::multiply_int4) of one row and several tiles, all of the same depth. Weights pass by once, and
+    /// several streams of them come faster than one.
+    #[inline(always)]
+    fn multiply_int4_row<const N: usize>(
+        self,
+        row: Int4Row<'_, Self::Staged>,
+        tiles: [Int4Tile<'_>; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        for (tile, sums) in tiles.into_iter().zip(sums) {
+            self.multiply_int4([row], tile, std::array::from_mut(sums));
+        }
     }
 
     /// `steps + zero_point`, codes from 0 to 255, as [`dot`](Token::dot) takes them.

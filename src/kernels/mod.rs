@@ -14,6 +14,7 @@ mod dispatch;
 mod dot;
 #[cfg(feature = "linear")]
 mod gemm;
+mod int4;
 mod isa;
 mod pieces;
 mod tile;
@@ -26,6 +27,8 @@ mod x86_64;
 mod x86_64_dot;
 #[cfg(kernels = "x86_64")]
 mod x86_64_float;
+#[cfg(kernels = "x86_64")]
+mod x86_64_int4;
 
 pub use isa::Isa;
 
@@ -34,6 +37,8 @@ pub(crate) use dispatch::{Operation, Token};
 pub(crate) use dot::{BLOCK, Group, LANES, Staged, TILE};
 #[cfg(feature = "linear")]
 pub(crate) use gemm::product;
+#[cfg(feature = "linear")]
+pub(crate) use int4::{Int4Row, Int4Tile, MIDDLE, Nibbles};
 #[cfg(feature = "linear")]
 pub(crate) use pieces::Rows;
 pub(crate) use pieces::{PIECE, Pieces, for_each_piece, reduce_pieces};

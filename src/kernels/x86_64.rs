@@ -3,7 +3,8 @@
 use super::cast;
 use super::dispatch::{Operation, Token, interleave};
 use super::dot::{BLOCK, Group, LANES, TILE};
-use super::{x86_64_dot, x86_64_float};
+use super::int4::{Int4Row, Int4Tile};
+use super::{x86_64_dot, x86_64_float, x86_64_int4};
 use crate::element::DType;
 use half::f16;
 use std::arch::x86_64::*;
@@ -121,6 +122,17 @@ impl Token for Avx2 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_dot::dot_tiles_avx2(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_int4<const R: usize>(
+        self,
+        rows: [Int4Row<'_, i16>; R],
+        tile: Int4Tile<'_>,
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_int4::multiply_avx2(rows, tile, sums) }
     }
 
     #[inline(always)]
@@ -277,6 +289,28 @@ impl Token for Avx512 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_dot::dot_tiles_vnni(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_int4<const R: usize>(
+        self,
+        rows: [Int4Row<'_, u8>; R],
+        tile: Int4Tile<'_>,
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_int4::multiply_vnni(rows, tile, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_int4_row<const N: usize>(
+        self,
+        row: Int4Row<'_, u8>,
+        tiles: [Int4Tile<'_>; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_int4::multiply_row_vnni(row, tiles, sums) }
     }
 
     #[inline(always)]

@@ -19,9 +19,22 @@ pub(super) struct CodeRows<'a> {
     pub(super) scales: &'a mut [f32],
     /// A zero point for each row, of the uint8 code.
     pub(super) zero_points: &'a mut [i32],
-    /// The sum of each row's codes; empty where the weights need none.
+    /// `[rows][spans]`: the sums of each row's codes, of all of them or group by group, times a factor; empty where the weights
+    /// need none.
     pub(super) sums: &'a mut [i32],
+    pub(super) spans: Spans,
     pub(super) padded: usize,
+}
+
+/// Which sums of a row's codes are needed.
+#[derive(Clone, Copy)]
+pub(super) struct Spans {
+    /// How many for each row; 0 for none.
+    pub(super) count: usize,
+    /// How many codes a sum is of; the last of a row may be of fewer.
+    pub(super) len: usize,
+    /// What the sums are multiplied by.
+    pub(super) factor: i32,
 }
 
 /// The size of a staged code.
@@ -37,23 +50,25 @@ impl Operation for StagedBytes {
 
 impl<'a> CodeRows<'a> {
     /// The scratch that any instruction set needs at most.
-    pub(super) fn scratch_bytes(rows: usize, padded: usize) -> Option<usize> {
+    pub(super) fn scratch_bytes(rows: usize, padded: usize, spans: Spans) -> Option<usize> {
         let codes = Scratch::bytes_for(rows.checked_mul(padded)?, size_of::<i16>())?;
-        Scratch::bytes_for(rows, 4)?.checked_mul(3)?.checked_add(codes)
+        let sums = Scratch::bytes_for(rows.checked_mul(spans.count.max(1))?, 4)?;
+        Scratch::bytes_for(rows, 4)?.checked_mul(2)?.checked_add(sums)?.checked_add(codes)
     }
 
     pub(super) fn take(
         context: &Context,
         rows: usize,
         padded: usize,
-        with_sums: bool,
+        spans: Spans,
         scratch: &mut Scratch<'a>,
     ) -> Self {
         CodeRows {
             codes: scratch.take(rows * padded * context.isa().run(StagedBytes)),
             scales: scratch.take(rows),
             zero_points: scratch.take(rows),
-            sums: scratch.take(if with_sums { rows } else { 0 }),
+            sums: scratch.take(rows * spans.count),
+            spans,
             padded,
         }
     }
@@ -86,11 +101,14 @@ impl<'a> CodeRows<'a> {
 
     fn for_each_rows(&mut self, context: &Context, body: impl Fn(usize, Staging<'_>) + Sync) {
         let row_bytes = self.padded * context.isa().run(StagedBytes);
-        let sums = (!self.sums.is_empty()).then_some(&mut *self.sums);
+        let spans = self.spans;
+        let sums = (spans.count > 0).then(|| Rows::new(&mut *self.sums, spans.count));
         let codes = Rows::new(&mut *self.codes, row_bytes);
         let parts = (&mut *self.scales, &mut *self.zero_points, sums, codes);
         for_each_piece(context, parts, ROWS, |first, (scales, zero_points, sums, codes)| {
-            body(first, Staging { scales, zero_points, sums, codes: codes.into_slice(), row_bytes });
+            let sums = sums.map_or(&mut [][..], Rows::into_slice);
+            let codes = codes.into_slice();
+            body(first, Staging { scales, zero_points, sums, spans, codes, row_bytes });
         });
     }
 
@@ -126,7 +144,8 @@ fn parameters_of(low: f32, high: f32) -> (f32, i32) {
 struct Staging<'a> {
     scales: &'a mut [f32],
     zero_points: &'a mut [i32],
-    sums: Option<&'a mut [i32]>,
+    sums: &'a mut [i32],
+    spans: Spans,
     codes: &'a mut [u8],
     row_bytes: usize,
 }
@@ -142,17 +161,19 @@ impl Staging<'_> {
         bytemuck::try_cast_slice_mut(bytes.unwrap_or_default()).unwrap_or_default()
     }
 
-    /// What a row ends with: its parameters, zeros as padding, and the sum of its codes.
+    /// What a row ends with: its parameters, zeros as padding, and the sums of its codes.
     #[inline(always)]
     fn finish<S: Staged>(&mut self, row: usize, inputs: usize, (scale, zero_point): (f32, i32)) {
         self.scales[row] = scale;
         self.zero_points[row] = zero_point;
         let codes = self.codes::<S>(row);
         codes.get_mut(inputs..).unwrap_or_default().fill(S::from_code(0));
-        if self.sums.is_some() {
-            let sum = self.codes::<S>(row).iter().map(|&code| code.into()).sum();
-            if let Some(slot) = self.sums.as_mut().and_then(|sums| sums.get_mut(row)) {
-                *slot = sum;
+        let Spans { count, len, factor } = self.spans;
+        for index in 0..count {
+            let span = self.codes::<S>(row).get(index * len..).unwrap_or_default();
+            let sum: i32 = span.iter().take(len).map(|&code| code.into()).sum();
+            if let Some(slot) = self.sums.get_mut(row * count + index) {
+                *slot = sum * factor;
             }
         }
     }

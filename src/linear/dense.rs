@@ -21,7 +21,7 @@ const DEPTH: usize = 128;
 const PIECE: usize = 1 << 21;
 
 /// The tile of `y` that one thread computes at a time. Depends on shapes alone.
-fn piece(rows: usize, inputs: usize) -> (usize, usize) {
+pub(super) fn piece(rows: usize, inputs: usize) -> (usize, usize) {
     let products = (rows.clamp(1, ROWS) * TILE).saturating_mul(inputs.max(1));
     (ROWS, PIECE.div_ceil(products) * TILE)
 }

@@ -113,7 +113,7 @@ impl<const N: usize> Outputs<N> {
 
 /// Numbers `index * N` and following of a section that holds one for each output; zeros where there is no section.
 #[inline(always)]
-fn numbers<T: Pod, const N: usize>(section: &[u8], index: usize) -> [T; N] {
+pub(super) fn numbers<T: Pod, const N: usize>(section: &[u8], index: usize) -> [T; N] {
     const { assert!(size_of::<T>() == 4) };
     let words = section.as_chunks::<4>().0.get(index * N..).unwrap_or_default();
     words

@@ -1,16 +1,17 @@
 //! Running a packed layer: everything is checked, activations are made ready in scratch, then pieces of `y` are computed.
 
 use super::activations::{FloatRows, as_f32, is_ready, stage_floats};
-use super::codes::{CodeRows, StagedBytes};
+use super::codes::{CodeRows, Spans, StagedBytes};
 use super::finish::{Exact, Finish, Scaled};
 use super::layer::PackedLinear;
 use super::layout::Format;
 use super::panels::{turn_codes, turn_floats};
 use super::scratch::Scratch;
-use super::{blocks, dense, sparse};
+use super::{blocks, dense, int4, sparse};
 use crate::context::Context;
 use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::kernels::MIDDLE;
 use crate::quant::Code;
 use half::{bf16, f16};
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -31,8 +32,8 @@ impl PackedLinear<'_> {
                 turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
             }
             Format::SparseF32 => turned().and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4)),
-            Format::Int8 => CodeRows::scratch_bytes(rows, padded),
-            Format::SparseInt8 => CodeRows::scratch_bytes(rows, padded)
+            Format::Int8 | Format::Int4 => CodeRows::scratch_bytes(rows, padded, self.spans()),
+            Format::SparseInt8 => CodeRows::scratch_bytes(rows, padded, self.spans())
                 .and_then(|codes| Scratch::bytes_for(turned()?.checked_mul(padded)?, 2)?.checked_add(codes)),
         };
         bytes
@@ -74,14 +75,15 @@ impl PackedLinear<'_> {
         self.run(x, y, scratch)
     }
 
-    /// The product of codes, for an integer format: `y[M, N] = (x - x_zero) * (w_codes - w_zero)^T` in int32, exact, without
+    /// The product of codes, for int8, dense or sparse: `y[M, N] = (x - x_zero) * (w_codes - w_zero)^T` in int32, exact, without
     /// scales and bias (as ONNX MatMulInteger).
     ///
     /// `zero_points` are those of `x`: none (0), one, or one for each row.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Length`] or [`Error::OutOfRange`] for zero points that do not fit,
-    /// [`Error::Unsupported`] for a float format. `y` is untouched then.
+    /// [`Error::Unsupported`] for a float format and for int4, whose scales differ between groups of inputs. `y` is untouched
+    /// then.
     pub fn forward_codes<X: Code>(
         &self,
         x: ArrayView2<'_, X>,
@@ -133,7 +135,8 @@ impl PackedLinear<'_> {
     }
 
     fn check_codes<X: Code>(&self, x: (usize, usize), zero_points: &[i32], y: (usize, usize)) -> Result<()> {
-        if !self.format().is_integer() {
+        // An int4 layer has a scale for each group, so its products have no common integer.
+        if !self.format().is_integer() || self.format() == Format::Int4 {
             return Err(Error::Unsupported {
                 what: format!("an integer product with {} weights", self.format()),
                 instead: "pack int8 codes, or use `forward`".into(),
@@ -189,6 +192,11 @@ impl PackedLinear<'_> {
                 codes.quantize(context, &x, self.input())?;
                 self.multiply_codes::<Scaled<Y>>(context, codes, y, scratch);
             }
+            Format::Int4 => {
+                let mut codes = self.code_rows(context, x.nrows(), &mut scratch);
+                codes.quantize(context, &x, self.input())?;
+                int4::int4(context, self, &codes, y);
+            }
         }
         Ok(())
     }
@@ -226,7 +234,18 @@ impl PackedLinear<'_> {
     }
 
     fn code_rows<'s>(&self, context: &Context, rows: usize, scratch: &mut Scratch<'s>) -> CodeRows<'s> {
-        CodeRows::take(context, rows, self.padded_inputs(), self.has_zero_points(), scratch)
+        CodeRows::take(context, rows, self.padded_inputs(), self.spans(), scratch)
+    }
+
+    /// The sums of activation codes that its zero points need: those of whole rows, or of the groups of an int4 layer.
+    fn spans(&self) -> Spans {
+        match self.format() {
+            Format::Int4 => {
+                let factor = if self.has_zero_points() { -1 } else { -i32::from(MIDDLE) };
+                Spans { count: self.groups(), len: self.group_size(), factor }
+            }
+            _ => Spans { count: usize::from(self.has_zero_points()), len: self.padded_inputs(), factor: 1 },
+        }
     }
 
     fn multiply_codes<F: Finish>(

@@ -18,6 +18,14 @@ use std::ops::Range;
 /// Products are exact int32; then `y = i32 * (scale_x * scale_w) + bias` in f32. So `y` is the same bytes on every
 /// instruction set and at any thread count.
 ///
+/// **int4** is such a format with a scale for each group of inputs. Its products are exact int32 within a group and are added
+/// in f32 between groups, in the order of the groups, every operation rounded by itself:
+/// `y = (sum over groups of i32 * scale_w - zero_x * weight_sum) * scale_x + bias`, where `i32` is the group's sum of
+/// `code_x * (code_w - zero_w)` and `weight_sum` is the sum of the output's weights, which was made in f64 and rounded once
+/// when the layer was packed. These are the same bytes everywhere as well, and against the same sum without rounding
+/// `|y - exact| <= (groups + 8) * 2^-24 * (scale_x * (sum (code_x + zero_x) |w|) + |bias|)`, for sums without overflow or
+/// underflow.
+///
 /// **Float formats** compute in f32, and each output adds its products in the order of the inputs. `y` is the same bytes at
 /// any thread count; between instruction sets, and between numbers of rows in sparse layers, it differs within the error
 /// of an f32 sum: `|y - exact| <= (K + 2) * 2^-24 * (sum |x| |w| + |bias|)`, for sums without overflow or underflow. NaN and infinity in
@@ -167,6 +175,16 @@ impl PackedLinear<'_> {
 
     pub(super) fn has_zero_points(&self) -> bool {
         self.header.zero_points
+    }
+
+    /// Inputs that share a scale in an int4 layer.
+    pub(super) fn group_size(&self) -> usize {
+        self.header.group_size
+    }
+
+    /// How many groups of inputs share a scale in an int4 layer.
+    pub(super) fn groups(&self) -> usize {
+        self.header.groups()
     }
 
     fn section(&self, range: &Range<usize>) -> &[u8] {

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | 0 | 8 | `b"TERSLINR"` |
 //! | 8 | 4 | version, 1 |
-//! | 12 | 4 | format: 1 f32, 2 f16, 3 bf16, 4 int8, 5 sparse f32, 6 sparse int8 |
-//! | 16 | 4 | layout, 1: tiles of 32 outputs; int8 with four inputs of an output side by side |
+//! | 12 | 4 | format: 1 f32, 2 f16, 3 bf16, 4 int8, 5 sparse f32, 6 sparse int8, 7 int4 |
+//! | 16 | 4 | layout, 1: tiles of 32 outputs; int8 and int4 with four inputs of an output side by side |
 //! | 20 | 4 | flags: 1 bias, 2 zero points of the weights, 4 the input is uint8, 8 the input is int8 |
 //! | 24 | 8 | out_features, N |
 //! | 32 | 8 | in_features, K |
@@ -16,7 +16,8 @@
 //! | 64 | 8 | length of all bytes |
 //! | 72 | 8 | lowest and highest code of the input, i32 each |
 //! | 80 | 4 | outputs of a block in a sparse format: 1 or 16 |
-//! | 84 | 36 | 0 |
+//! | 84 | 4 | inputs that share a scale in int4, a multiple of 4 |
+//! | 88 | 32 | 0 |
 //! | 120 | 8 | FNV-1a of the 120 bytes before |
 //!
 //! The checksum finds accidents, not attacks. So nothing else in here is believed either: the length must be the one
@@ -35,6 +36,9 @@ const MAX_INPUTS_SYMMETRIC: usize = 65_793;
 
 /// The same where a zero point makes 9-bit numbers of the weights as well: 255 * 255 * 33,025 < 2^31.
 const MAX_INPUTS_AFFINE: usize = 33_025;
+
+/// The same with 4-bit weights, zero points or not: 255 * 15 * 561,433 < 2^31.
+const MAX_INPUTS_INT4: usize = 561_433;
 
 /// Sparse formats store the place of a weight, or of a block, in 16 bits.
 const MAX_PLACES: usize = 1 << 16;
@@ -66,6 +70,8 @@ pub enum Format {
     SparseF32,
     /// Blocks of four inputs, of one output or of 16, that are not all zero, as int8 codes, and the place of each.
     SparseInt8,
+    /// Every weight, as an int4 code, with a scale for each group of inputs; int32 arithmetic within a group.
+    Int4,
 }
 
 impl Format {
@@ -77,18 +83,27 @@ impl Format {
             Format::Int8 => 4,
             Format::SparseF32 => 5,
             Format::SparseInt8 => 6,
+            Format::Int4 => 7,
         }
     }
 
     fn from_code(code: u32) -> Option<Self> {
-        [Format::F32, Format::F16, Format::Bf16, Format::Int8, Format::SparseF32, Format::SparseInt8]
-            .into_iter()
-            .find(|format| format.code() == code)
+        [
+            Format::F32,
+            Format::F16,
+            Format::Bf16,
+            Format::Int8,
+            Format::SparseF32,
+            Format::SparseInt8,
+            Format::Int4,
+        ]
+        .into_iter()
+        .find(|format| format.code() == code)
     }
 
-    /// Whether products are exact integers.
+    /// Whether activations become codes, and products are exact integers (in int4: those of a group).
     pub fn is_integer(self) -> bool {
-        matches!(self, Format::Int8 | Format::SparseInt8)
+        matches!(self, Format::Int8 | Format::SparseInt8 | Format::Int4)
     }
 
     /// Whether zeros take no room and no time.
@@ -124,6 +139,7 @@ impl std::fmt::Display for Format {
             Format::Int8 => "int8",
             Format::SparseF32 => "sparse f32",
             Format::SparseInt8 => "sparse int8",
+            Format::Int4 => "int4",
         })
     }
 }
@@ -149,6 +165,8 @@ pub(super) struct Header {
     pub(super) stored: usize,
     /// Outputs of a block: 1 or [`LANES`]; 0 in a dense format.
     pub(super) height: usize,
+    /// Inputs that share a scale, a multiple of [`GROUP`]; 0 in other formats than int4.
+    pub(super) group_size: usize,
     pub(super) bias: bool,
     pub(super) zero_points: bool,
     pub(super) input: Option<Input>,
@@ -159,11 +177,11 @@ pub(super) struct Header {
 pub(super) struct Sections {
     /// f32 for each output, padded to whole tiles.
     pub(super) bias: Range<usize>,
-    /// f32 for each output, padded; integer formats.
+    /// f32 for each output, padded; integer formats. In int4 for each group of a tile, and within it each output.
     pub(super) scales: Range<usize>,
-    /// The sum of each output's codes, i32, padded; integer formats.
+    /// The sum of each output's codes, i32, padded; integer formats. In int4 the sum of its weights, f32.
     pub(super) sums: Range<usize>,
-    /// i32 for each output, padded; where there are zero points.
+    /// i32 for each output, padded; where there are zero points. In int4 u8, in the order of the scales.
     pub(super) zero_points: Range<usize>,
     /// Where the places of each output, or of each 16, begin, and where the last end, u32; sparse formats.
     pub(super) offsets: Range<usize>,
@@ -190,10 +208,19 @@ impl Header {
         self.inputs.div_ceil(self.format.group())
     }
 
+    /// How many groups of inputs share a scale; none in other formats than int4.
+    pub(super) fn groups(&self) -> usize {
+        self.inputs.checked_div(self.group_size).map_or(0, |_| self.inputs.div_ceil(self.group_size))
+    }
+
     /// Refuses what the format cannot hold.
     pub(super) fn check(&self) -> Result<()> {
         if self.format.is_integer() {
-            let limit = if self.zero_points { MAX_INPUTS_AFFINE } else { MAX_INPUTS_SYMMETRIC };
+            let limit = match self.format {
+                Format::Int4 => MAX_INPUTS_INT4,
+                _ if self.zero_points => MAX_INPUTS_AFFINE,
+                _ => MAX_INPUTS_SYMMETRIC,
+            };
             if self.inputs > limit {
                 return Err(Error::out_of_range(
                     "in_features",
@@ -201,6 +228,17 @@ impl Header {
                     format!("at most {limit}, so that no sum of products can overflow an int32"),
                 ));
             }
+        }
+        let is_size = match self.format {
+            Format::Int4 => {
+                let whole = self.padded_inputs().max(GROUP);
+                (GROUP..=whole).contains(&self.group_size) && self.group_size.is_multiple_of(GROUP)
+            }
+            _ => self.group_size == 0,
+        };
+        if !is_size {
+            let limit = format!("a multiple of {GROUP} within the inputs in int4, and 0 in other formats");
+            return Err(Error::out_of_range("group_size", self.group_size, limit));
         }
         if self.format == Format::SparseF32 && self.inputs > MAX_PLACES {
             let limit = format!("at most {MAX_PLACES} in a sparse layer");
@@ -237,9 +275,14 @@ impl Header {
         let zero_points = usize::from(self.zero_points);
         let tiles = self.tiles();
         let bias = section(&[tiles, TILE, 4])?;
-        let scales = section(&[integer, tiles, TILE, 4])?;
+        // Of parameters of a tile.
+        let (sets, zero_point_bytes) = match self.format {
+            Format::Int4 => (self.groups(), 1),
+            _ => (1, 4),
+        };
+        let scales = section(&[integer, tiles, sets, TILE, 4])?;
         let sums = section(&[integer, tiles, TILE, 4])?;
-        let zero_points = section(&[zero_points, tiles, TILE, 4])?;
+        let zero_points = section(&[zero_points, tiles, sets, TILE, zero_point_bytes])?;
         let bands = self.outputs.div_ceil(self.height.max(1));
         let offsets = section(&[sparse, bands.checked_add(1).ok_or_else(overflow)?, 4])?;
         let places = section(&[sparse, self.stored, 2])?;
@@ -247,6 +290,7 @@ impl Header {
             Format::F32 => section(&[tiles, TILE, self.inputs, 4]),
             Format::F16 | Format::Bf16 => section(&[tiles, TILE, self.inputs, 2]),
             Format::Int8 => section(&[tiles, TILE, self.padded_inputs()]),
+            Format::Int4 => section(&[tiles, TILE / 2, self.padded_inputs()]),
             Format::SparseF32 => section(&[self.stored, self.height, 4]),
             Format::SparseInt8 => section(&[self.stored, self.height, GROUP]),
         }?;
@@ -262,7 +306,7 @@ impl Header {
         };
         let flags =
             if self.bias { BIAS } else { 0 } | if self.zero_points { ZERO_POINTS } else { 0 } | input_flag;
-        let fields: [&[u8]; 15] = [
+        let fields: [&[u8]; 16] = [
             MAGIC,
             &VERSION.to_le_bytes(),
             &self.format.code().to_le_bytes(),
@@ -278,6 +322,7 @@ impl Header {
             &input.limits.0.to_le_bytes(),
             &input.limits.1.to_le_bytes(),
             &(self.height as u32).to_le_bytes(),
+            &(self.group_size as u32).to_le_bytes(),
         ];
         bytes.fill(0);
         let filled = fields.iter().copied().flatten();
@@ -317,9 +362,9 @@ impl Header {
         let known = BIAS | ZERO_POINTS | INPUT_U8 | INPUT_I8;
         let is_set = |flag: u32| flags & flag != 0;
         if flags & !known != 0
-            || header[84..120].iter().any(|&byte| byte != 0)
+            || header[88..120].iter().any(|&byte| byte != 0)
             || (is_set(INPUT_U8) && is_set(INPUT_I8))
-            || (is_set(ZERO_POINTS) && format != Format::Int8)
+            || (is_set(ZERO_POINTS) && !matches!(format, Format::Int8 | Format::Int4))
             || (is_set(INPUT_U8 | INPUT_I8) && !format.is_integer())
         {
             return Err(refuse(format!("the flags {flags:#x} have no meaning for {format} weights")));
@@ -347,6 +392,7 @@ impl Header {
             non_zeros: size(40)?,
             stored: size(48)?,
             height,
+            group_size: u32_at(84) as usize,
             bias: is_set(BIAS),
             zero_points: is_set(ZERO_POINTS),
             input,

@@ -1,4 +1,4 @@
-//! Runs what was compressed: fully connected layers in f32, f16, bf16, int8 and sparse, packed once and used many times.
+//! Runs what was compressed: fully connected layers in f32, f16, bf16, int8, int4 and sparse, packed once and used many times.
 //!
 //! [`Weights`] says what is packed (which numbers, which of them survive); [`PackedLinear`] is the packed
 //! layer, in bytes of its own or borrowed from somebody else (a file, a C caller), behind a checked header. [`matmul`] is the
@@ -13,10 +13,12 @@ mod codes;
 mod dense;
 mod finish;
 mod forward;
+mod int4;
 mod layer;
 mod layout;
 mod matmul;
 mod pack;
+mod pack_int4;
 mod panels;
 mod scratch;
 mod size;

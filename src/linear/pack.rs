@@ -43,6 +43,7 @@ impl Weights<'_> {
                     });
                 }
             }
+            Values::Int4(int4) => int4.write(self, &header, &sections, packed),
         }
         write_header(packed, &header, &sections);
         Ok(())
@@ -57,6 +58,7 @@ impl Weights<'_> {
         {
             return Err(Error::shape("mask", &mask.shape, format!("the weights' [{outputs}, {inputs}]")));
         }
+        let mut group_size = 0;
         let (format, zero_points) = match (&self.values, self.sparse) {
             (Values::F32(_), false) => (Format::F32, false),
             (Values::F32(_), true) => (Format::SparseF32, false),
@@ -78,6 +80,17 @@ impl Weights<'_> {
                 }
                 (if sparse { Format::SparseInt8 } else { Format::Int8 }, affine)
             }
+            (Values::Int4(_), true) => {
+                return Err(Error::Unsupported {
+                    what: "a sparse layer of int4 weights".into(),
+                    instead: "pack int8 codes".into(),
+                });
+            }
+            (Values::Int4(int4), false) => {
+                let (size, affine) = int4.check()?;
+                group_size = size;
+                (Format::Int4, affine)
+            }
         };
         let counts = match &self.values {
             // Of rows without weights there can be more than anybody counts through.
@@ -91,6 +104,7 @@ impl Weights<'_> {
                     |n| if zero_points.is_empty() { 0 } else { value_for(zero_points, n) + codes.shift };
                 self.count(GROUP, |n, k| i32::from(codes.get(n, k)) != zero(n))
             }
+            Values::Int4(int4) => self.count(GROUP, |n, k| int4.steps(n, k, group_size) != 0),
         };
         let (height, stored) = if format.is_sparse() { counts.blocks() } else { (0, 0) };
         let header = Header {
@@ -100,6 +114,7 @@ impl Weights<'_> {
             non_zeros: counts.non_zeros,
             stored,
             height,
+            group_size,
             bias: false,
             zero_points,
             input: None,
@@ -108,7 +123,7 @@ impl Weights<'_> {
         Ok((header, sections))
     }
 
-    fn survives(&self, n: usize, k: usize) -> bool {
+    pub(super) fn survives(&self, n: usize, k: usize) -> bool {
         match &self.mask {
             None => true,
             Some(mask) => mask.bits.get(n * self.dim().1 + k).unwrap_or(false),
@@ -322,12 +337,12 @@ fn value_for<T: Copy + Default>(values: &[T], n: usize) -> T {
     }
 }
 
-fn section<'a>(packed: &'a mut [u8], section: &Range<usize>) -> &'a mut [u8] {
+pub(super) fn section<'a>(packed: &'a mut [u8], section: &Range<usize>) -> &'a mut [u8] {
     packed.get_mut(section.clone()).unwrap_or_default()
 }
 
 /// Writes the `index`th element of a section.
-fn set<const N: usize>(packed: &mut [u8], range: &Range<usize>, index: usize, value: [u8; N]) {
+pub(super) fn set<const N: usize>(packed: &mut [u8], range: &Range<usize>, index: usize, value: [u8; N]) {
     if let Some(slot) = section(packed, range).as_chunks_mut::<N>().0.get_mut(index) {
         *slot = value;
     }

@@ -1,14 +1,15 @@
 //! What a layer is packed from: weights in one of several types, and which of them survive.
 
+use super::pack_int4::Int4;
 use crate::error::{Error, Result};
 use crate::mask::{BitSlice, Mask};
-use crate::quant::{Codes, QuantizedArray};
+use crate::quant::{Codes, GroupedInt4, QuantizedArray};
 use half::{bf16, f16};
 use ndarray::{ArrayView2, Axis, Ix2};
 
 /// The weights of a layer, `[out_features, in_features]`, borrowed and ready to be packed.
 ///
-/// Made from a view of f32, `f16` or `bf16` weights with `From`, from codes with [`Weights::int8`].
+/// Made from a view of f32, `f16` or `bf16` weights with `From`, from codes with [`Weights::int8`] and [`Weights::int4`].
 ///
 /// ```
 /// use tersor::linear::{Format, PackedLinear, Weights};
@@ -34,6 +35,7 @@ pub(super) enum Values<'a> {
     F16(ArrayView2<'a, f16>),
     Bf16(ArrayView2<'a, bf16>),
     Int8 { codes: CodesView<'a>, scales: &'a [f32], zero_points: &'a [i32] },
+    Int4(Int4<'a>),
 }
 
 /// Codes of either type.
@@ -48,6 +50,13 @@ impl CodesView<'_> {
         match self {
             CodesView::I8(view) => view.dim(),
             CodesView::U8(view) => view.dim(),
+        }
+    }
+
+    pub(super) fn get(&self, n: usize, k: usize) -> i32 {
+        match self {
+            CodesView::I8(view) => view[[n, k]].into(),
+            CodesView::U8(view) => view[[n, k]].into(),
         }
     }
 }
@@ -97,6 +106,12 @@ impl<'a> TryFrom<&'a QuantizedArray<Ix2>> for Weights<'a> {
     }
 }
 
+impl<'a> From<&'a GroupedInt4> for Weights<'a> {
+    fn from(int4: &'a GroupedInt4) -> Self {
+        Weights::int4(int4.codes(), int4.group_size(), int4.scales(), int4.zero_points())
+    }
+}
+
 impl<'a> Weights<'a> {
     fn new(values: Values<'a>) -> Self {
         Weights { values, mask: None, sparse: false }
@@ -115,6 +130,36 @@ impl<'a> Weights<'a> {
     /// uint8 codes, otherwise as [`int8`](Weights::int8). They are packed as int8, 128 less.
     pub fn uint8(codes: ArrayView2<'a, u8>, scales: &'a [f32], zero_points: &'a [i32]) -> Self {
         Weights::new(Values::Int8 { codes: CodesView::U8(codes), scales, zero_points })
+    }
+
+    /// int4 codes, -8 to 7, in groups of `group_size` inputs; the weight is `scale * (code - zero_point)`, with the scale and the
+    /// zero point of its output and group.
+    ///
+    /// `group_size` is a multiple of 4 (32, 64 and 128 are usual), or at least the number of inputs, so that a group is a whole
+    /// row; the last group of a row may have fewer inputs. `scales` and `zero_points` are `[out_features, groups]`; without
+    /// zero points all are 0 (symmetric weights).
+    ///
+    /// Everything is checked when the weights are packed. Two codes take a byte then, an f32 scale is stored for each group,
+    /// and a byte for each zero point if some are not 0. [`GroupedInt4`](GroupedInt4) makes such codes.
+    pub fn int4(
+        codes: ArrayView2<'a, i8>,
+        group_size: usize,
+        scales: ArrayView2<'a, f32>,
+        zero_points: Option<ArrayView2<'a, i32>>,
+    ) -> Self {
+        Weights::new(Values::Int4(Int4 { codes: CodesView::I8(codes), group_size, scales, zero_points }))
+    }
+
+    /// uint4 codes and zero points, 0 to 15, otherwise as [`int4`](Weights::int4). Symmetric weights have zero points of 8 here
+    /// (where ONNX MatMulNBits puts them by default).
+    pub fn uint4(
+        codes: ArrayView2<'a, u8>,
+        group_size: usize,
+        scales: ArrayView2<'a, f32>,
+        zero_points: ArrayView2<'a, i32>,
+    ) -> Self {
+        let zero_points = Some(zero_points);
+        Weights::new(Values::Int4(Int4 { codes: CodesView::U8(codes), group_size, scales, zero_points }))
     }
 
     /// Only what `mask` keeps: every other weight counts as 0, whatever it is.
@@ -155,6 +200,7 @@ impl<'a> Weights<'a> {
             Values::F16(view) => view.dim(),
             Values::Bf16(view) => view.dim(),
             Values::Int8 { codes, .. } => codes.dim(),
+            Values::Int4(int4) => int4.codes.dim(),
         }
     }
 }

@@ -1,0 +1,173 @@
+//! Dense products with int4 weights in groups: as [`dense`](super::dense), but scales belong to groups of inputs, so sums are
+//! exact within a group and f32 between groups.
+
+use super::codes::CodeRows;
+use super::dense::piece;
+use super::finish::numbers;
+use super::layer::PackedLinear;
+use super::layout::{GROUP, TILE};
+use crate::context::Context;
+use crate::element::Element;
+use crate::kernels::{Int4Row, Int4Tile, Nibbles, Operation, TileMut, Token, for_each_tile};
+use ndarray::ArrayViewMut2;
+
+/// Tiles at a time for a single row.
+const TILES: usize = 4;
+
+/// An int4 layer; `x` with a sum for each group, multiplied as [`Int4Row`] wants it.
+pub(super) fn int4<Y: Element>(
+    context: &Context,
+    layer: &PackedLinear<'_>,
+    x: &CodeRows<'_>,
+    y: ArrayViewMut2<'_, Y>,
+) {
+    let piece = piece(y.nrows(), layer.in_features());
+    for_each_tile(context, y, piece, |at, tile| {
+        context.isa().run(Int4 { layer, x, at, tile });
+    });
+}
+
+struct Int4<'a, Y> {
+    layer: &'a PackedLinear<'a>,
+    x: &'a CodeRows<'a>,
+    at: (usize, usize),
+    tile: TileMut<'a, Y>,
+}
+
+impl<Y: Element> Operation for Int4<'_, Y> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let done = if self.tile.rows() == 1 { self.row(token) } else { 0 };
+        for start in (done..self.tile.cols()).step_by(TILE) {
+            let index = (self.at.1 + start) / TILE;
+            let tile = self.layer.int4_tile(index);
+            let outputs = Outputs::of(self.layer, index);
+            let mut done = 0;
+            if T::WIDE {
+                done = self.rows::<T, 8>(token, tile, &outputs, start, done);
+                done = self.rows::<T, 4>(token, tile, &outputs, start, done);
+            }
+            done = self.rows::<T, 3>(token, tile, &outputs, start, done);
+            self.rows::<T, 1>(token, tile, &outputs, start, done);
+        }
+    }
+}
+
+/// What belongs to the outputs of a tile.
+struct Outputs {
+    /// The sum of each output's weights.
+    weight_sums: [f32; TILE],
+    bias: [f32; TILE],
+}
+
+impl Outputs {
+    #[inline(always)]
+    fn of(layer: &PackedLinear<'_>, index: usize) -> Self {
+        Outputs { weight_sums: numbers(layer.sums(), index), bias: numbers(layer.bias(), index) }
+    }
+}
+
+impl<'a, Y: Element> Int4<'a, Y> {
+    /// A single row, [`TILES`] at a time; returns up to which column whole ones went.
+    #[inline(always)]
+    fn row<T: Token>(&mut self, token: T) -> usize {
+        let row = self.activations::<T>(self.at.0);
+        let mut start = 0;
+        while start + TILES * TILE <= self.tile.cols() {
+            let first = (self.at.1 + start) / TILE;
+            let mut tiles = [self.layer.int4_tile(first); TILES];
+            for (t, tile) in tiles.iter_mut().enumerate().skip(1) {
+                *tile = self.layer.int4_tile(first + t);
+            }
+            let mut sums = [[0.0; TILE]; TILES];
+            token.multiply_int4_row(row, tiles, &mut sums);
+            for (t, sums) in sums.into_iter().enumerate() {
+                let outputs = Outputs::of(self.layer, first + t);
+                self.finish(token, sums, &outputs, 0, start + t * TILE);
+            }
+            start += TILES * TILE;
+        }
+        start
+    }
+
+    /// Computes `R` rows at a time, from row `done` on; returns up to where whole `R` went.
+    #[inline(always)]
+    fn rows<T: Token, const R: usize>(
+        &mut self,
+        token: T,
+        tile: Int4Tile<'_>,
+        outputs: &Outputs,
+        start: usize,
+        mut done: usize,
+    ) -> usize {
+        while done + R <= self.tile.rows() {
+            let mut rows: [Int4Row<'_, T::Staged>; R] = [Int4Row { codes: &[], starts: &[] }; R];
+            for (offset, row) in rows.iter_mut().enumerate() {
+                *row = self.activations::<T>(self.at.0 + done + offset);
+                self.tile.expect_store(done + offset, start, TILE);
+            }
+            let mut sums = [[0.0; TILE]; R];
+            token.multiply_int4(rows, tile, &mut sums);
+            for (offset, sums) in sums.into_iter().enumerate() {
+                self.finish(token, sums, outputs, done + offset, start);
+            }
+            done += R;
+        }
+        done
+    }
+
+    /// Row `row` of `x`.
+    #[inline(always)]
+    fn activations<T: Token>(&self, row: usize) -> Int4Row<'a, T::Staged> {
+        let (padded, spans) = (self.x.padded, self.x.spans.count);
+        let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
+        let codes = codes.get(row * padded..(row + 1) * padded).unwrap_or_default();
+        let starts = self.x.sums.get(row * spans..(row + 1) * spans).unwrap_or_default();
+        Int4Row { codes: codes.as_chunks::<GROUP>().0, starts }
+    }
+
+    /// Writes row `row` of the tile of `y` from column `start` on.
+    #[inline(always)]
+    fn finish<T: Token>(
+        &mut self,
+        token: T,
+        mut values: [f32; TILE],
+        outputs: &Outputs,
+        row: usize,
+        start: usize,
+    ) {
+        let scale = self.x.scales.get(self.at.0 + row).copied().unwrap_or(1.0);
+        let zero_point = self.x.zero_points.get(self.at.0 + row).copied().unwrap_or(0);
+        // Not where it changes nothing: a sum of weights may be infinite where the products are not.
+        if zero_point != 0 {
+            for (value, weight_sum) in values.iter_mut().zip(&outputs.weight_sums) {
+                *value -= zero_point as f32 * weight_sum;
+            }
+        }
+        for (value, bias) in values.iter_mut().zip(&outputs.bias) {
+            *value = *value * scale + bias;
+        }
+        self.tile.store(row, start, Y::narrowed(token, values));
+    }
+}
+
+impl PackedLinear<'_> {
+    /// The weights of tile `index`; nothing where the bytes do not hold it.
+    #[inline(always)]
+    fn int4_tile(&self, index: usize) -> Int4Tile<'_> {
+        let groups = self.groups();
+        let depth = self.padded_inputs() / GROUP;
+        let codes: &[Nibbles] = self.values(index * depth * size_of::<Nibbles>()).as_chunks().0;
+        let scales = self.scales().as_chunks::<4>().0.as_chunks::<TILE>().0;
+        let zero_points = self.zero_points().as_chunks::<TILE>().0;
+        Int4Tile {
+            codes: codes.get(..depth).unwrap_or_default(),
+            depth: self.group_size() / GROUP,
+            scales: scales.get(index * groups..(index + 1) * groups).unwrap_or_default(),
+            zero_points: self
+                .has_zero_points()
+                .then(|| zero_points.get(index * groups..(index + 1) * groups).unwrap_or_default()),
+        }
+    }
+}
