@@ -16,7 +16,6 @@ pub struct Case {
     /// Outputs.
     pub n: usize,
     /// Inputs that share a scale, for `int4`.
-    #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "no int4 layer of ours yet"))]
     pub group: usize,
     folder: PathBuf,
 }

@@ -88,7 +88,19 @@ fn prepare(case: &Case) -> Result<Box<dyn Layer>, String> {
             let weights = Weights::int8(view(&codes, case.n, case.k)?, &scales, &[]);
             PackedLinear::new(if kind == "sparse-int8" && !dense { weights.sparse() } else { weights })
         }
-        _ => return Err("not there yet".into()),
+        "int4" => {
+            let groups = case.k.div_ceil(case.group);
+            let (codes, scales) = (case.read::<u8>("codes.u4")?, case.read::<f32>("group_scales.f32")?);
+            // Symmetric: codes lie around 8.
+            let zero_points = Array2::from_elem((case.n, groups), 8);
+            PackedLinear::new(Weights::uint4(
+                view(&codes, case.n, case.k)?,
+                case.group,
+                view(&scales, case.n, groups)?,
+                zero_points.view(),
+            ))
+        }
+        kind => return Err(format!("{kind} is not a layer of ours")),
     }
     .map_err(text)?;
     let scratch = vec![0; layer.scratch_bytes(case.m).map_err(text)?];
