@@ -3425,6 +3425,49 @@ tersor_status tersor_pack_u8(const tersor_context *context,
                              size_t packed_bytes);
 
 /**
+ * How many bytes `tersor_pack_int4` writes for `n` x `k` codes in groups of `group_size` inputs.
+ *
+ * @param zero_points  those that will be packed; NULL means all are 0
+ * @param out_bytes    receives the size, which is smaller where every zero point is 0
+ * @return `TERSOR_E_OUT_OF_RANGE` for `group_size`, and when `k` is so large that int32 sums could overflow
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_pack_int4_size(const tersor_context *context,
+                                    size_t n,
+                                    size_t k,
+                                    size_t group_size,
+                                    const int32_t *zero_points,
+                                    size_t *out_bytes);
+
+/**
+ * Packs int4 codes in groups of inputs: the weight is scale * (code - zero_point), with the scale and the zero point of its
+ * output and group. A group is `group_size` inputs side by side; the last of a row may have fewer.
+ *
+ * @param codes         `n` rows of `k` codes, -8 to 7, each in a byte
+ * @param group_size    a multiple of 4 above 0, or at least `k` for whole rows
+ * @param scales        for each output a scale for each group, without gaps, finite and above 0
+ * @param zero_points   in the order of the scales, -8 to 7; NULL means all are 0
+ * @param packed        receives the layer
+ * @param packed_bytes  exactly what `tersor_pack_int4_size` says
+ * @return `TERSOR_E_LENGTH`, `TERSOR_E_OUT_OF_RANGE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_pack_int4(const tersor_context *context,
+                               const int8_t *codes,
+                               size_t n,
+                               size_t k,
+                               size_t stride,
+                               size_t group_size,
+                               const float *scales,
+                               const int32_t *zero_points,
+                               void *packed,
+                               size_t packed_bytes);
+
+/**
  * How many bytes `tersor_pack_sparse_f32` writes. Depends on how many weights survive.
  *
  * @param out_bytes  receives the size
@@ -3682,6 +3725,7 @@ tersor_status tersor_linear_forward_bf16(const tersor_context *context,
  * @param scratch_bytes     at least what `tersor_linear_forward_size` says
  * @param out               receives `m` rows of `n` sums
  * @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH`; `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_UNSUPPORTED` for a layer of floats
+ *         or int4 codes
  *
  * Since 0.1.
  */
@@ -3711,6 +3755,7 @@ tersor_status tersor_matmul_i8(const tersor_context *context,
  * @param scratch_bytes     at least what `tersor_linear_forward_size` says
  * @param out               receives `m` rows of `n` sums
  * @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH`; `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_UNSUPPORTED` for a layer of floats
+ *         or int4 codes
  *
  * Since 0.1.
  */

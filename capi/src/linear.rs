@@ -137,6 +137,7 @@ pub unsafe extern "C" fn tersor_linear_forward_bf16(
 /// @param scratch_bytes     at least what `tersor_linear_forward_size` says
 /// @param out               receives `m` rows of `n` sums
 /// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH`; `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_UNSUPPORTED` for a layer of floats
+///         or int4 codes
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -178,6 +179,7 @@ pub unsafe extern "C" fn tersor_matmul_i8(
 /// @param scratch_bytes     at least what `tersor_linear_forward_size` says
 /// @param out               receives `m` rows of `n` sums
 /// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH`; `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_UNSUPPORTED` for a layer of floats
+///         or int4 codes
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]

@@ -10,6 +10,7 @@ use crate::panic::export;
 use crate::status::{Failure, Rename, tersor_status};
 use std::ffi::c_void;
 use tersor::linear::{Format, PackedLinear, Weights, write_bias, write_input_params};
+use tersor::ndarray::ArrayView2;
 use tersor::quant::{Code, Params};
 use tersor::{bf16, f16};
 
@@ -261,6 +262,71 @@ pub unsafe extern "C" fn tersor_pack_u8(
     })
 }
 
+/// How many bytes `tersor_pack_int4` writes for `n` x `k` codes in groups of `group_size` inputs.
+///
+/// @param zero_points  those that will be packed; NULL means all are 0
+/// @param out_bytes    receives the size, which is smaller where every zero point is 0
+/// @return `TERSOR_E_OUT_OF_RANGE` for `group_size`, and when `k` is so large that int32 sums could overflow
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_int4_size(
+    context: *const tersor_context,
+    n: usize,
+    k: usize,
+    group_size: usize,
+    zero_points: *const i32,
+    out_bytes: *mut usize,
+) -> tersor_status {
+    export(|caller| {
+        caller.context(context)?;
+        let out = caller.out("out_bytes", out_bytes)?;
+        let bytes = |affine| Format::int4_packed_bytes(n, k, group_size, affine);
+        // Before zero points are read: a size of groups that is refused does not say how many there are.
+        bytes(false).renamed(&[("weights", "n * k"), ("in_features", "k")])?;
+        let zero_points = group_zero_points(caller, zero_points, n, k, group_size)?;
+        let affine = zero_points.is_some_and(|zero_points| zero_points.iter().any(|&zero| zero != 0));
+        out.set(bytes(affine).renamed(&[("weights", "n * k"), ("in_features", "k")])?);
+        Ok(())
+    })
+}
+
+/// Packs int4 codes in groups of inputs: the weight is scale * (code - zero_point), with the scale and the zero point of its
+/// output and group. A group is `group_size` inputs side by side; the last of a row may have fewer.
+///
+/// @param codes         `n` rows of `k` codes, -8 to 7, each in a byte
+/// @param group_size    a multiple of 4 above 0, or at least `k` for whole rows
+/// @param scales        for each output a scale for each group, without gaps, finite and above 0
+/// @param zero_points   in the order of the scales, -8 to 7; NULL means all are 0
+/// @param packed        receives the layer
+/// @param packed_bytes  exactly what `tersor_pack_int4_size` says
+/// @return `TERSOR_E_LENGTH`, `TERSOR_E_OUT_OF_RANGE`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_pack_int4(
+    context: *const tersor_context,
+    codes: *const i8,
+    n: usize,
+    k: usize,
+    stride: usize,
+    group_size: usize,
+    scales: *const f32,
+    zero_points: *const i32,
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| {
+        let codes = caller.matrix::<i8>("codes", codes, n, k, stride)?;
+        // Refuses a size of groups, as above.
+        Format::int4_packed_bytes(n, k, group_size, false).renamed(&[("in_features", "k")])?;
+        let scales =
+            caller.matrix::<f32>("scales", scales, n, k.div_ceil(group_size), k.div_ceil(group_size))?;
+        let zero_points = group_zero_points(caller, zero_points, n, k, group_size)?;
+        pack(caller, context, &Weights::int4(codes, group_size, scales, zero_points), packed, packed_bytes)
+    })
+}
+
 /// How many bytes `tersor_pack_sparse_f32` writes. Depends on how many weights survive.
 ///
 /// @param out_bytes  receives the size
@@ -456,6 +522,22 @@ pub unsafe extern "C" fn tersor_packed_shape(
         }
         Ok(())
     })
+}
+
+/// A zero point for each of `n` outputs and group of inputs, without gaps; `None` for NULL. `group_size` is above 0.
+fn group_zero_points<'a>(
+    caller: Caller,
+    pointer: *const i32,
+    n: usize,
+    k: usize,
+    group_size: usize,
+) -> Result<Option<ArrayView2<'a, i32>>, Failure> {
+    let groups = k.div_ceil(group_size);
+    if pointer.is_null() {
+        Ok(None)
+    } else {
+        caller.matrix("zero_points", pointer, n, groups, groups).map(Some)
+    }
 }
 
 /// Whether some zero point is another than `middle`. None at all, in either way to say so, mean that all are 0.

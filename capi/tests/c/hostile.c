@@ -90,6 +90,7 @@ void test_hostile(void) {
         CALM(tersor_observer_observe(NULL, src, r, c, s, &out.observer));
         CALM(tersor_pack_f32(NULL, src, r, c, s, NULL, 0, out.packed, 1));
         CALM(tersor_pack_i8(NULL, (const int8_t *)within, r, c, s, NULL, NULL, 0, out.packed, 1));
+        CALM(tersor_pack_int4(NULL, (const int8_t *)within, r, c, s, 32, src, NULL, out.packed, 1));
         CALM(tersor_pack_sparse_f32(NULL, src, r, c, s, NULL, 0, out.packed, 1));
         CALM(tersor_pack_sparse_i8(NULL, (const int8_t *)within, r, c, s, NULL, 0, NULL, 0, out.packed, 1));
         CALM(tersor_matmul_f32(NULL, src, r, c, s, src, 0, 0, out.values, 0));
@@ -99,6 +100,7 @@ void test_hostile(void) {
         before = out;
         CALM(tersor_pack_f32_size(NULL, r, c, &bytes));
         CALM(tersor_pack_u8_size(NULL, r, c, NULL, 0, &bytes));
+        CALM(tersor_pack_int4_size(NULL, r, c, c, NULL, &bytes));
         CALM(tersor_pack_sparse_f32_size(NULL, src, r, c, s, NULL, 0, &bytes));
         CALM(tersor_pack_sparse_i8_size(NULL, (const int8_t *)within, r, c, s, NULL, 0, &bytes));
     }

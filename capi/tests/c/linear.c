@@ -137,6 +137,51 @@ static void check_sums(const int32_t *sums, const int8_t *a, int32_t a_zero, int
         }
 }
 
+/* w in groups of four inputs, of which the last has one: exact with an input scale that is. */
+static void test_int4(void) {
+    const int8_t nibbles[N * K] = {1, 0, 0, 2, -1, 0, 3, 0, 0, 1, -2, 0, 1, 0, 0};
+    const float scales[2 * N] = {1, 1, 1, 0.5f, 1, 1};
+    const int32_t twos[2 * N] = {2, 2, 2, 2, 2, 2}, zeros[2 * N] = {0}, far_away[2 * N] = {0, 8};
+    const int8_t too_high[N * K] = {0, 0, 0, 0, 0, 0, 30};
+    int8_t moved[N * K];
+    for (size_t i = 0; i < N * K; i++) moved[i] = (int8_t)(nibbles[i] + 2);
+    size_t bytes, zero_bytes, affine_bytes, scratch_bytes;
+    OK(tersor_pack_int4_size(NULL, N, K, 4, NULL, &bytes));
+    OK(tersor_pack_int4_size(NULL, N, K, 4, zeros, &zero_bytes));
+    OK(tersor_pack_int4_size(NULL, N, K, 4, twos, &affine_bytes));
+    CHECK(zero_bytes == bytes && affine_bytes > bytes);
+    void *packed = guarded(bytes), *affine = guarded(affine_bytes);
+    OK(tersor_pack_int4(NULL, nibbles, N, K, K, 4, scales, NULL, packed, bytes));
+    OK(tersor_pack_int4(NULL, moved, N, K, K, 4, scales, twos, affine, affine_bytes));
+    run_f32(packed, bytes, 0.2f, 0);
+    OK(tersor_packed_set_bias(bias, N, packed, bytes));
+    OK(tersor_packed_set_input_i8(0.25f, 0, packed, bytes));
+    run_f32(packed, bytes, 0, 1);
+    OK(tersor_packed_set_input_u8(0.25f, 64, affine, affine_bytes));
+    run_f32(affine, affine_bytes, 0, 0);
+
+    int32_t kept[M * N] = {7, 7, 7, 7, 7, 7};
+    OK(tersor_linear_forward_size(NULL, packed, bytes, M, &scratch_bytes));
+    void *scratch = guarded(scratch_bytes);
+    REFUSED(TERSOR_E_UNSUPPORTED, "int4", kept,
+            tersor_matmul_i8(NULL, nibbles, 1, K, NULL, 0, packed, bytes, scratch, scratch_bytes, kept, N));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "group_size is 0", bytes, tersor_pack_int4_size(NULL, N, K, 0, NULL, &bytes));
+    REFUSED(TERSOR_E_SIZE_OVERFLOW, "n * k", bytes, tersor_pack_int4_size(NULL, SIZE_MAX / 2, 3, 4, NULL, &bytes));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "k is 1048576", bytes, tersor_pack_int4_size(NULL, 1, 1 << 20, 32, NULL, &bytes));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "group_size is 2", kept,
+            tersor_pack_int4(NULL, nibbles, N, K, K, 2, scales, NULL, packed, bytes));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "codes[1, 1] is 30", kept,
+            tersor_pack_int4(NULL, too_high, N, K, K, 4, scales, NULL, packed, bytes));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "zero_points[0, 1] is 8", kept,
+            tersor_pack_int4(NULL, nibbles, N, K, K, 4, scales, far_away, affine, affine_bytes));
+    REFUSED(TERSOR_E_NULL, "scales", kept, tersor_pack_int4(NULL, nibbles, N, K, K, 4, NULL, NULL, packed, bytes));
+    REFUSED(TERSOR_E_LENGTH, "packed", kept,
+            tersor_pack_int4(NULL, nibbles, N, K, K, 4, scales, NULL, packed, bytes - 1));
+    release(scratch);
+    release(packed);
+    release(affine);
+}
+
 static void test_codes(void) {
     const int8_t a[M * K] = {1, -128, 127, 4, 5, -1, 7, 2, 0, 1};
     uint8_t a_u8[M * K], codes_u8[N * K];
@@ -227,6 +272,7 @@ static void test_codes(void) {
 void test_linear(void) {
     test_floats();
     test_codes();
+    test_int4();
 
     const float a[2 * 3] = {1, 2, 3, 4, 5, 6}, b[3 * 2] = {1, 0, 0, 1, 1, 1};
     float *c = ARRAY(float, 5);
