@@ -8,9 +8,11 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(kernels, values(\"x86_64\", \"aarch64\", \"portable\"))");
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-    let kernels = match arch.as_str() {
-        "x86_64" => "x86_64",
-        "aarch64" => "aarch64",
+    let endian = std::env::var("CARGO_CFG_TARGET_ENDIAN").unwrap_or_default();
+    let kernels = match (arch.as_str(), endian.as_str()) {
+        ("x86_64", _) => "x86_64",
+        // Packed weights are little-endian, and its kernels load them as they are.
+        ("aarch64", "little") => "aarch64",
         _ => "portable",
     };
     println!("cargo::rustc-cfg=kernels=\"{kernels}\"");

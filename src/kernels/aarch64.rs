@@ -1,47 +1,165 @@
 //! AArch64: the bodies under NEON, NEON with dot products, and NEON with int8 matrix products; 16-bit conversions.
 //!
+//! The three differ in how they multiply integers; floats have the same instructions on all.
+//!
 //! The conversion instructions belong to every ARMv8 processor, but their intrinsics want a nightly compiler, hence the
 //! inline assembly.
 
+use super::aarch64_dot::{Dot, Sdot, Widening};
+use super::aarch64_float;
+use super::aarch64_matrix::Smmla;
 use super::cast;
-use super::dispatch::{Operation, Token};
+use super::dispatch::{Operation, Token, interleave};
+use super::dot::{Group, LANES, TILE};
+use crate::element::DType;
 use half::f16;
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::marker::PhantomData;
 
 /// # Safety
 /// The processor has every feature enabled here (`isa::detect` checks the same list).
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn run_neon<O: Operation>(operation: O) -> O::Output {
-    operation.run(Neon(()))
+    operation.run(Neon::<Widening>(PhantomData))
 }
 
 /// # Safety
 /// The processor has every feature enabled here (`isa::detect` checks the same list).
 #[target_feature(enable = "neon,dotprod")]
 pub(super) unsafe fn run_neon_dotprod<O: Operation>(operation: O) -> O::Output {
-    operation.run(Neon(()))
+    operation.run(Neon::<Sdot>(PhantomData))
 }
 
 /// # Safety
 /// The processor has every feature enabled here (`isa::detect` checks the same list).
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(super) unsafe fn run_neon_i8mm<O: Operation>(operation: O) -> O::Output {
-    operation.run(Neon(()))
+    operation.run(Neon::<Smmla>(PhantomData))
 }
 
-/// Made only by the functions above.
+/// Made only by the functions above, each of which enables what its `D` needs.
 #[derive(Clone, Copy)]
-struct Neon(());
+struct Neon<D>(PhantomData<D>);
 
-impl Token for Neon {
-    type Staged = i16;
+impl<D: Dot> Token for Neon<D> {
+    type Staged = i8;
 
     const WIDE: bool = true;
+    const ROWS: usize = 8;
+    const PANEL: usize = 8;
 
     #[inline(always)]
     fn multiply_add(self, a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn multiply_panel<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        weights: &[[f32; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves NEON.
+        unsafe { aarch64_float::multiply_panel(panel, weights, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_row(
+        self,
+        row: &[f32],
+        weights: DType,
+        tiles: [&[u8]; 4],
+        sums: &mut [[f32; TILE]; 4],
+    ) -> bool {
+        // SAFETY: the token proves NEON.
+        unsafe { aarch64_float::multiply_row(row, weights, tiles, sums) };
+        true
+    }
+
+    #[inline(always)]
+    fn multiply_places<const G: usize>(
+        self,
+        columns: &[[[f32; LANES]; G]],
+        places: &[[u8; 2]],
+        values: &[[u8; 4]],
+        sums: &mut [[f32; LANES]; G],
+    ) {
+        // SAFETY: the token proves NEON.
+        unsafe { aarch64_float::multiply_places(columns, places, values, sums) }
+    }
+
+    #[inline(always)]
+    fn dot<const R: usize>(
+        self,
+        rows: [&[Group<i8>]; R],
+        tile: &[[Group<i8>; TILE]],
+        sums: &mut [[i32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { D::dot(rows, tile, sums) }
+    }
+
+    #[inline(always)]
+    fn dot_blocks<const G: usize>(
+        self,
+        columns: &[[[Group<i8>; LANES]; G]],
+        places: &[[u8; 2]],
+        blocks: &[Group<i8>],
+        sums: &mut [[i32; LANES]; G],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { D::dot_blocks(columns, places, blocks, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_tiles<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        places: &[[u8; 2]],
+        tiles: &[[u8; 4 * LANES]],
+        sums: &mut [[f32; LANES]; R],
+    ) {
+        // SAFETY: the token proves NEON.
+        unsafe { aarch64_float::multiply_tiles(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn dot_tiles<const R: usize>(
+        self,
+        panel: &[[Group<i8>; R]],
+        places: &[[u8; 2]],
+        tiles: &[[Group<i8>; LANES]],
+        sums: &mut [[i32; LANES]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { D::dot_tiles(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]], step: usize) {
+        if R % 4 != 0 {
+            return interleave(rows, panel, step);
+        }
+        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len().div_ceil(step));
+        let done = len - len % 4;
+        for first in (0..done).step_by(4) {
+            for quad in (0..R).step_by(4) {
+                // SAFETY: the token proves NEON; each load takes four elements of a row, all below `done`, each store four of
+                // column `k * step` for a `k` below `done`, which is below the panel's length; at any alignment.
+                unsafe {
+                    let load =
+                        |r: usize| vreinterpretq_u32_u8(vld1q_u8(rows[quad + r].as_ptr().add(first).cast()));
+                    let columns = transpose([load(0), load(1), load(2), load(3)]);
+                    for c in 0..4 {
+                        let at = panel[(first + c) * step].as_mut_ptr().add(quad);
+                        vst1q_u8(at.cast(), vreinterpretq_u8_u64(columns[c]));
+                    }
+                }
+            }
+        }
+        interleave(rows.map(|row| &row[done..]), panel.get_mut(done * step..).unwrap_or_default(), step);
     }
 
     #[inline(always)]
@@ -117,5 +235,24 @@ impl Token for Neon {
                 vst1q_u16(pointer, vandq_u16(vld1q_u16(pointer), keep));
             }
         }
+    }
+}
+
+/// Rows of four elements of 32 bits become columns.
+///
+/// # Safety
+/// Needs NEON.
+#[inline(always)]
+unsafe fn transpose([a, b, c, d]: [uint32x4_t; 4]) -> [uint64x2_t; 4] {
+    // SAFETY: the caller vouches for NEON.
+    unsafe {
+        let even = [vtrn1q_u32(a, b), vtrn1q_u32(c, d)].map(|pairs| vreinterpretq_u64_u32(pairs));
+        let odd = [vtrn2q_u32(a, b), vtrn2q_u32(c, d)].map(|pairs| vreinterpretq_u64_u32(pairs));
+        [
+            vtrn1q_u64(even[0], even[1]),
+            vtrn1q_u64(odd[0], odd[1]),
+            vtrn2q_u64(even[0], even[1]),
+            vtrn2q_u64(odd[0], odd[1]),
+        ]
     }
 }

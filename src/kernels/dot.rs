@@ -12,8 +12,12 @@ pub(crate) const BLOCK: usize = 64;
 /// Four inputs of one output, or of one row: what a dot-product instruction takes at once.
 pub(crate) type Group<T> = [T; 4];
 
-/// What uint8 codes of activations are staged as: themselves, or i16 where the multiply wants that.
+/// What uint8 codes of activations are staged as: themselves, i16 where the multiply wants that, or moved to int8 where it
+/// takes both sides signed.
 pub(crate) trait Staged: bytemuck::Pod + Into<i32> + Send + Sync {
+    /// How far a code is above what it is staged as. Zero points move along, so that a product needs no correction.
+    const OFFSET: i32 = 0;
+
     /// A code, 0 to 255.
     fn from_code(code: i32) -> Self;
 }
@@ -22,6 +26,15 @@ impl Staged for u8 {
     #[inline(always)]
     fn from_code(code: i32) -> Self {
         code as u8
+    }
+}
+
+impl Staged for i8 {
+    const OFFSET: i32 = 128;
+
+    #[inline(always)]
+    fn from_code(code: i32) -> Self {
+        (code - Self::OFFSET) as i8
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Int4Tile<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Int4Row<'a, S> {
     pub(crate) codes: &'a [Group<S>],
-    /// What the products of each group begin with: the sum of its codes, times -1 where the tile has zero points, else times
+    /// What the products of each group begin with: the sum of its uint8 codes, times -1 where the tile has zero points, else times
     /// -[`MIDDLE`].
     pub(crate) starts: &'a [i32],
 }
@@ -62,7 +62,7 @@ pub(super) fn multiply<S: Staged, const R: usize>(
         for (row, sums) in rows.iter().zip(sums.iter_mut()) {
             let mut products = factors.map(|factor| row.starts[group].wrapping_mul(i32::from(factor)));
             for (x, nibbles) in row.codes[first..end].iter().zip(&tile.codes[first..end]) {
-                let x = x.map(Into::<i32>::into);
+                let x = x.map(|code| Into::<i32>::into(code) + S::OFFSET);
                 let (low, high) = products.split_at_mut(HALF);
                 for n in 0..HALF {
                     for i in 0..4 {

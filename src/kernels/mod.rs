@@ -21,6 +21,12 @@ mod tile;
 
 #[cfg(kernels = "aarch64")]
 mod aarch64;
+#[cfg(kernels = "aarch64")]
+mod aarch64_dot;
+#[cfg(kernels = "aarch64")]
+mod aarch64_float;
+#[cfg(kernels = "aarch64")]
+mod aarch64_matrix;
 #[cfg(kernels = "x86_64")]
 mod x86_64;
 #[cfg(kernels = "x86_64")]

@@ -11,13 +11,14 @@ use crate::kernels::{BLOCK, Operation, Rows, Staged, Token, for_each_piece};
 use crate::quant::{Code, CodeType, Divisor, Extrema};
 use ndarray::ArrayView2;
 
-/// Activations as uint8 codes (int8 ones moved by 128), staged as the kernels of the instruction set want them.
+/// Activations as uint8 codes (int8 ones moved by 128), staged as the kernels of the instruction set want them. Whatever
+/// stands beside them counts in staged codes.
 pub(super) struct CodeRows<'a> {
     /// `[rows][padded inputs]` of the token's staged type.
     pub(super) codes: &'a mut [u8],
     /// A scale for each row.
     pub(super) scales: &'a mut [f32],
-    /// A zero point for each row, of the uint8 code.
+    /// A zero point for each row.
     pub(super) zero_points: &'a mut [i32],
     /// `[rows][spans]`: the sums of each row's codes, of all of them or group by group, times a factor; empty where the weights
     /// need none.
@@ -35,6 +36,8 @@ pub(super) struct Spans {
     pub(super) len: usize,
     /// What the sums are multiplied by.
     pub(super) factor: i32,
+    /// Whether the sums are of the uint8 codes, not of what those are staged as.
+    pub(super) of_uint8: bool,
 }
 
 /// The size of a staged code.
@@ -161,17 +164,22 @@ impl Staging<'_> {
         bytemuck::try_cast_slice_mut(bytes.unwrap_or_default()).unwrap_or_default()
     }
 
-    /// What a row ends with: its parameters, zeros as padding, and the sums of its codes.
+    /// What a row ends with: its parameters (the zero point that of the uint8 code), zeros as padding, and the sums of its
+    /// codes.
     #[inline(always)]
     fn finish<S: Staged>(&mut self, row: usize, inputs: usize, (scale, zero_point): (f32, i32)) {
         self.scales[row] = scale;
-        self.zero_points[row] = zero_point;
+        self.zero_points[row] = zero_point - S::OFFSET;
         let codes = self.codes::<S>(row);
-        codes.get_mut(inputs..).unwrap_or_default().fill(S::from_code(0));
-        let Spans { count, len, factor } = self.spans;
+        codes.get_mut(inputs..).unwrap_or_default().fill(S::zeroed());
+        let Spans { count, len, factor, of_uint8 } = self.spans;
         for index in 0..count {
-            let span = self.codes::<S>(row).get(index * len..).unwrap_or_default();
-            let sum: i32 = span.iter().take(len).map(|&code| code.into()).sum();
+            let span =
+                self.codes::<S>(row).get(index * len..inputs.min((index + 1) * len)).unwrap_or_default();
+            let mut sum: i32 = span.iter().map(|&code| code.into()).sum();
+            if of_uint8 {
+                sum += S::OFFSET * span.len() as i32;
+            }
             if let Some(slot) = self.sums.get_mut(row * count + index) {
                 *slot = sum * factor;
             }

@@ -242,9 +242,14 @@ impl PackedLinear<'_> {
         match self.format() {
             Format::Int4 => {
                 let factor = if self.has_zero_points() { -1 } else { -i32::from(MIDDLE) };
-                Spans { count: self.groups(), len: self.group_size(), factor }
+                Spans { count: self.groups(), len: self.group_size(), factor, of_uint8: true }
             }
-            _ => Spans { count: usize::from(self.has_zero_points()), len: self.padded_inputs(), factor: 1 },
+            _ => Spans {
+                count: usize::from(self.has_zero_points()),
+                len: self.padded_inputs(),
+                factor: 1,
+                of_uint8: false,
+            },
         }
     }
 

@@ -8,7 +8,7 @@ use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
 use crate::context::Context;
 use crate::element::Element;
-use crate::kernels::{Int4Row, Int4Tile, Nibbles, Operation, TileMut, Token, for_each_tile};
+use crate::kernels::{Int4Row, Int4Tile, Nibbles, Operation, Staged as _, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 
 /// Tiles at a time for a single row.
@@ -138,7 +138,8 @@ impl<'a, Y: Element> Int4<'a, Y> {
         start: usize,
     ) {
         let scale = self.x.scales.get(self.at.0 + row).copied().unwrap_or(1.0);
-        let zero_point = self.x.zero_points.get(self.at.0 + row).copied().unwrap_or(0);
+        // That of the uint8 code: sums in f32 would round otherwise where codes are staged otherwise.
+        let zero_point = self.x.zero_points.get(self.at.0 + row).copied().unwrap_or(0) + T::Staged::OFFSET;
         // Not where it changes nothing: a sum of weights may be infinite where the products are not.
         if zero_point != 0 {
             for (value, weight_sum) in values.iter_mut().zip(&outputs.weight_sums) {

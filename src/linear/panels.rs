@@ -5,7 +5,8 @@ use super::codes::StagedBytes;
 use super::layout::{GROUP, LANES};
 use crate::context::Context;
 use crate::element::Element;
-use crate::kernels::{Operation, Staged as _, TileMut, Token, for_each_tile};
+use crate::kernels::{Operation, TileMut, Token, for_each_tile};
+use bytemuck::Zeroable as _;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// The cut of rows into panels.
@@ -147,7 +148,7 @@ impl Operation for TurnCodes<'_> {
             let (columns, rest) = out.split_at_mut((self.padded / GROUP * panel.width).min(out.len()));
             out = rest;
             if panel.width > panel.rows {
-                columns.fill([T::Staged::from_code(0); GROUP]);
+                columns.fill([T::Staged::zeroed(); GROUP]);
             }
             let mut done = 0;
             if size_of::<T::Staged>() == 1
