@@ -104,7 +104,8 @@ pub(crate) trait Token: Copy {
         }
     }
 
-    /// `sums[r][n] += sum over k and i of rows[r][k][i] * tile[k][n][i]`, of codes as they are staged, exact; over the shortest of the slices.
+    /// `sums[r][n] += sum over k and i of rows[r][k][i] * tile[k][n][i]`, of codes as they are staged, exact; over the
+    /// shortest of the slices.
     #[inline(always)]
     fn dot<const R: usize>(
         self,
