@@ -180,7 +180,7 @@ impl<D: Dot> Token for Neon<D> {
                     h = out(vreg) _,
                     low = out(vreg) _,
                     high = out(vreg) _,
-                    options(nostack, preserves_flags),
+                    options(nostack),
                 );
             }
         }
@@ -204,7 +204,7 @@ impl<D: Dot> Token for Neon<D> {
                     h = out(vreg) _,
                     low = out(vreg) _,
                     high = out(vreg) _,
-                    options(nostack, preserves_flags),
+                    options(nostack),
                 );
             }
         }
