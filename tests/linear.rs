@@ -7,7 +7,8 @@ mod support;
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, ShapeBuilder, s};
 use support::guard::Guarded;
-use support::{Random, every_isa, every_thread_count, scalar};
+use support::layers::{every_format, random, random_codes, thin, thin_in_blocks};
+use support::{every_isa, every_thread_count, scalar};
 use tersor::linear::{Format, PackedLinear, Weights, matmul};
 use tersor::quant::{CodeType, Params, Scheme};
 use tersor::{Element, Error, Mask, bf16, f16};
@@ -31,34 +32,6 @@ const SHAPES: [(usize, usize, usize); 16] = [
     (67, 97, 13),
     (130, 3, 259),
 ];
-
-fn random(rows: usize, cols: usize, seed: u64) -> Array2<f32> {
-    let mut random = Random(seed);
-    Array2::from_shape_fn((rows, cols), |_| random.signed())
-}
-
-fn random_codes(rows: usize, cols: usize, seed: u64) -> Array2<i8> {
-    let mut random = Random(seed);
-    Array2::from_shape_fn((rows, cols), |_| random.bits() as i8)
-}
-
-/// Most of them zero.
-fn thin(weights: &Array2<f32>, seed: u64) -> Array2<f32> {
-    let mut random = Random(seed);
-    weights.map(|&w| if random.bits() % 10 < 8 { 0.0 } else { w })
-}
-
-/// Most blocks of 16 outputs and `inputs` inputs are zero.
-fn thin_in_blocks<T: Copy + Default>(weights: &Array2<T>, inputs: usize, seed: u64) -> Array2<T> {
-    let alive = random_codes(weights.nrows().div_ceil(16), weights.ncols().div_ceil(inputs), seed);
-    let mut thin = weights.clone();
-    for ((n, k), w) in thin.indexed_iter_mut() {
-        if alive[[n / 16, k / inputs]] % 4 != 0 {
-            *w = T::default();
-        }
-    }
-    thin
-}
 
 /// `x w^T + bias` in f64, and the sum of magnitudes that the error bound needs.
 fn reference(x: ArrayView2<'_, f32>, w: ArrayView2<'_, f32>, bias: &[f32]) -> (Array2<f64>, Array2<f64>) {
@@ -299,30 +272,6 @@ fn int8_layers_give_the_same_bytes_on_every_instruction_set_and_at_any_thread_co
     }
 }
 
-/// Zeros that come in the blocks of the format are stored as blocks, and others are not; both say so.
-#[test]
-fn blocks_are_found_where_they_are() {
-    let w = random(100, 90, 1);
-    let codes = random_codes(100, 90, 2).map(|&w| w | 1);
-    let block = |layer: tersor::Result<PackedLinear<'_>>| layer.unwrap().block();
-    assert_eq!(block(PackedLinear::new(w.view())), None);
-    assert_eq!(Format::F32.block(), None);
-    assert_eq!(Format::SparseF32.block(), Some((16, 1)));
-    assert_eq!(Format::SparseInt8.block(), Some((16, 4)));
-    assert_eq!(block(PackedLinear::new(Weights::from(thin(&w, 3).view()).sparse())), Some((1, 1)));
-    let high = thin_in_blocks(&w, 1, 3);
-    assert_eq!(block(PackedLinear::new(Weights::from(high.view()).sparse())), Some((16, 1)));
-    let low = codes.map(|&w| if w % 5 == 0 { w } else { 0 });
-    assert_eq!(block(PackedLinear::new(Weights::int8(low.view(), &[1.0], &[]).sparse())), Some((1, 4)));
-    let high = thin_in_blocks(&codes, 4, 3);
-    let layer = PackedLinear::new(Weights::int8(high.view(), &[1.0], &[]).sparse()).unwrap();
-    assert_eq!(layer.block(), Some((16, 4)));
-    // Nothing that is zero is stored, but for the padding of the last outputs.
-    let survivors = high.iter().filter(|&&w| w != 0).count();
-    assert_eq!(layer.non_zeros(), survivors);
-    assert!(layer.weight_bytes() < survivors * 2 * 7 / 6, "{} bytes", layer.weight_bytes());
-}
-
 #[test]
 fn every_layer_gives_the_same_bytes_at_any_thread_count() {
     let (x, w) = (random(150, 300, 1), random(700, 300, 2));
@@ -410,29 +359,6 @@ fn fixed_input_parameters_quantize_as_quant_does() {
     let float = PackedLinear::new(random(3, 3, 1).view()).unwrap();
     let params = Params::new(CodeType::U8, vec![0.1], vec![0], None).unwrap();
     assert!(matches!(float.with_input_params(&params), Err(Error::Unsupported { .. })));
-}
-
-/// Every kind of layer of `[outputs, inputs]`.
-fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>> {
-    let w = thin(&random(outputs, inputs, 2), 3);
-    let (half, brain) = (w.map(|w| f16::from_f32(*w)), w.map(|w| bf16::from_f32(*w)));
-    let codes = w.map(|w| (w * 127.0) as i8);
-    let blocks = thin_in_blocks(&random(outputs, inputs, 2), 4, 3);
-    let code_blocks = blocks.map(|w| (w * 127.0) as i8);
-    let zeros: Vec<i32> = (0..outputs as i32).map(|n| n % 100).collect();
-    [
-        Weights::from(w.view()),
-        Weights::from(half.view()),
-        Weights::from(brain.view()),
-        Weights::from(w.view()).sparse(),
-        Weights::int8(codes.view(), &[0.1], &[]),
-        Weights::int8(codes.view(), &[0.1], &zeros),
-        Weights::int8(codes.view(), &[0.1], &[]).sparse(),
-        Weights::from(blocks.view()).sparse(),
-        Weights::int8(code_blocks.view(), &[0.1], &[]).sparse(),
-    ]
-    .map(|weights| PackedLinear::new(weights).unwrap().with_bias(&vec![0.25; outputs]).unwrap())
-    .into()
 }
 
 #[test]
@@ -544,33 +470,6 @@ fn empty_layers_and_inputs_are_no_special_case() {
             }
         }
     }
-}
-
-#[test]
-fn a_mask_decides_what_is_packed() {
-    let w = random(33, 20, 1);
-    let mask = Mask::from_fn(&[33, 20], |i| i % 7 == 0).unwrap();
-    let mut masked = w.clone();
-    mask.apply(&mut masked).unwrap();
-    let dense = PackedLinear::new(Weights::from(w.view()).masked(&mask)).unwrap();
-    assert_eq!(dense.as_bytes(), PackedLinear::new(masked.view()).unwrap().as_bytes());
-    let sparse = PackedLinear::new(Weights::from(w.view()).masked_bits(mask.bits()).sparse()).unwrap();
-    assert_eq!(
-        sparse.as_bytes(),
-        PackedLinear::new(Weights::from(masked.view()).sparse()).unwrap().as_bytes()
-    );
-    assert_eq!((dense.non_zeros(), sparse.non_zeros()), (mask.count(), mask.count()));
-    assert!(sparse.weight_bytes() < dense.weight_bytes() / 3);
-
-    let codes = random_codes(33, 20, 2).map(|&w| w | 1);
-    let sparse = PackedLinear::new(Weights::int8(codes.view(), &[1.0], &[]).masked(&mask).sparse()).unwrap();
-    assert_eq!(sparse.non_zeros(), mask.count());
-    // A condemned weight may be anything.
-    let mut w = w;
-    w[[0, 1]] = f32::NAN;
-    PackedLinear::new(Weights::from(w.view()).masked(&mask)).unwrap();
-    let error = PackedLinear::new(w.view()).unwrap_err();
-    assert!(matches!(error, Error::NotFinite { index: 1, .. }), "{error}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 pub mod golden;
 pub mod guard;
+pub mod layers;
 
 use std::sync::Arc;
 use tersor::{Context, Isa, Parallel, ParallelFor};

@@ -1,0 +1,62 @@
+//! Weights and activations of layers: random, and with zeros among them.
+
+use super::Random;
+use ndarray::Array2;
+use tersor::linear::{PackedLinear, Weights};
+use tersor::{bf16, f16};
+
+/// In -1..1.
+pub fn random(rows: usize, cols: usize, seed: u64) -> Array2<f32> {
+    let mut random = Random(seed);
+    Array2::from_shape_fn((rows, cols), |_| random.signed())
+}
+
+/// All 256 codes.
+pub fn random_codes(rows: usize, cols: usize, seed: u64) -> Array2<i8> {
+    let mut random = Random(seed);
+    Array2::from_shape_fn((rows, cols), |_| random.bits() as i8)
+}
+
+/// Most of them zero.
+pub fn thin(weights: &Array2<f32>, seed: u64) -> Array2<f32> {
+    let mut random = Random(seed);
+    weights.map(|&w| if random.bits() % 10 < 8 { 0.0 } else { w })
+}
+
+/// Most blocks of 16 outputs and `inputs` inputs are zero.
+pub fn thin_in_blocks<T: Copy + Default>(weights: &Array2<T>, inputs: usize, seed: u64) -> Array2<T> {
+    let alive = random_codes(weights.nrows().div_ceil(16), weights.ncols().div_ceil(inputs), seed);
+    let mut thin = weights.clone();
+    for ((n, k), w) in thin.indexed_iter_mut() {
+        if alive[[n / 16, k / inputs]] % 4 != 0 {
+            *w = T::default();
+        }
+    }
+    thin
+}
+
+/// Every kind of layer of `[outputs, inputs]`.
+pub fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>> {
+    let w = thin(&random(outputs, inputs, 2), 3);
+    let (half, brain) = (w.map(|w| f16::from_f32(*w)), w.map(|w| bf16::from_f32(*w)));
+    let codes = w.map(|w| (w * 127.0) as i8);
+    let blocks = thin_in_blocks(&random(outputs, inputs, 2), 4, 3);
+    let code_blocks = blocks.map(|w| (w * 127.0) as i8);
+    let nibbles = w.map(|w| (w * 7.0) as i8);
+    let group_scales = Array2::from_elem((outputs, inputs.div_ceil(32)), 0.1);
+    let zeros: Vec<i32> = (0..outputs as i32).map(|n| n % 100).collect();
+    [
+        Weights::from(w.view()),
+        Weights::from(half.view()),
+        Weights::from(brain.view()),
+        Weights::from(w.view()).sparse(),
+        Weights::int8(codes.view(), &[0.1], &[]),
+        Weights::int8(codes.view(), &[0.1], &zeros),
+        Weights::int8(codes.view(), &[0.1], &[]).sparse(),
+        Weights::from(blocks.view()).sparse(),
+        Weights::int8(code_blocks.view(), &[0.1], &[]).sparse(),
+        Weights::int4(nibbles.view(), 32, group_scales.view(), None),
+    ]
+    .map(|weights| PackedLinear::new(weights).unwrap().with_bias(&vec![0.25; outputs]).unwrap())
+    .into()
+}
