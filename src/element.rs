@@ -78,12 +78,10 @@ pub(crate) mod private {
         #[doc(hidden)]
         fn widened<'a, T: WidenToken>(token: T, src: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32];
 
-        /// The view itself where its elements are f32 already.
+        /// The view, with its type as data.
         #[doc(hidden)]
-        fn f32_view(view: ArrayView2<'_, Self>) -> Option<ArrayView2<'_, f32>> {
-            let _ = view;
-            None
-        }
+        #[allow(private_interfaces)]
+        fn float_view(view: ArrayView2<'_, Self>) -> FloatView<'_>;
 
         /// Rounds `src` into `dst`.
         #[doc(hidden)]
@@ -92,6 +90,14 @@ pub(crate) mod private {
         /// `src`, rounded. By value, so that it need not leave the registers.
         #[doc(hidden)]
         fn narrowed<T: WidenToken, const N: usize>(token: T, src: [f32; N]) -> [Self; N];
+    }
+
+    /// A matrix of any element type.
+    #[derive(Clone, Copy)]
+    pub(crate) enum FloatView<'a> {
+        F32(ArrayView2<'a, f32>),
+        F16(ArrayView2<'a, f16>),
+        Bf16(ArrayView2<'a, bf16>),
     }
 
     /// [`Token`], seen through the sealed trait (which is public in name only).
@@ -118,8 +124,9 @@ impl private::Sealed for f32 {
         src
     }
     #[inline(always)]
-    fn f32_view(view: ArrayView2<'_, Self>) -> Option<ArrayView2<'_, f32>> {
-        Some(view)
+    #[allow(private_interfaces)]
+    fn float_view(view: ArrayView2<'_, Self>) -> private::FloatView<'_> {
+        private::FloatView::F32(view)
     }
     #[inline(always)]
     fn narrow<T: private::WidenToken>(_token: T, src: &[f32], dst: &mut [Self]) {
@@ -148,6 +155,11 @@ macro_rules! half_element {
         }
 
         impl private::Sealed for $type {
+            #[inline(always)]
+            #[allow(private_interfaces)]
+            fn float_view(view: ArrayView2<'_, Self>) -> private::FloatView<'_> {
+                private::FloatView::$dtype(view)
+            }
             #[inline(always)]
             fn widened<'a, T: private::WidenToken>(
                 token: T,

@@ -9,7 +9,12 @@ use proptest::prelude::*;
 use support::every_isa;
 use support::guard::Guarded;
 use tersor::linear::{Format, PackedLinear, Weights, write_bias};
+use tersor::quant::{CodeType, Params};
 use tersor::{Error, f16};
+
+fn params(code_type: CodeType) -> Params {
+    Params::new(code_type, vec![0.5], vec![3], None).unwrap()
+}
 
 /// Packed bytes of every format.
 fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
@@ -37,7 +42,13 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
         8 => Weights::int4(nibbles.view(), 8, scales.view(), None),
         _ => Weights::int4(nibbles.view(), 8, scales.view(), Some(zeros.view())),
     };
-    PackedLinear::new(weights).unwrap().as_bytes().to_vec()
+    let layer = PackedLinear::new(weights).unwrap();
+    let layer = match kind % 3 {
+        0 => layer.with_clamp(0.0, 6.0).unwrap().with_output_params(&params(CodeType::U8)).unwrap(),
+        1 => layer.with_output_params(&params(CodeType::I8)).unwrap(),
+        _ => layer,
+    };
+    layer.as_bytes().to_vec()
 }
 
 /// Runs whatever the bytes are taken for, at a page's edge.
@@ -57,6 +68,9 @@ fn run(bytes: &[u8]) {
             context.scope(|| {
                 let mut y = Array2::<f32>::zeros((rows, outputs));
                 layer.forward(x.view(), y.view_mut()).unwrap();
+                // Either is refused, or not, as the header says; none reads or writes elsewhere.
+                let _ = layer.forward(codes.view(), Array2::<i8>::zeros((rows, outputs)).view_mut());
+                let _ = layer.forward(x.view(), Array2::<u8>::zeros((rows, outputs)).view_mut());
                 let mut y = Array2::<i32>::zeros((rows, outputs));
                 assert_eq!(
                     layer.forward_codes(codes.view(), &[], y.view_mut()).is_ok(),
@@ -89,7 +103,7 @@ proptest! {
     #[test]
     fn forged_headers_never_panic(
         kind in 0_usize..10,
-        field in 12_usize..88,
+        field in 12_usize..120,
         byte in any::<u8>(),
         cut in 0_usize..3,
     ) {
@@ -146,7 +160,9 @@ fn damaged_bytes_say_what_is_wrong() {
         assert!(forged(12, 99).contains("format 99"));
         assert!(forged(16, 2).contains("layout is 2"));
         assert!(forged(21, 1).contains("flags"));
-        assert!(forged(100, 1).contains("flags"));
+        assert!(forged(112, 1).contains("flags") && forged(20, 0x60).contains("flags"));
+        assert!(kind % 3 == 2 || forged(103, 0x7f).contains("zero_point"));
+        assert!(kind % 3 != 0 || forged(91, 0x7f).contains("high is 6"));
         assert!(forged(80, 3).contains("blocks of 3 outputs"));
         assert!(forged(84, 6).contains("group_size") && forged(85, 1).contains("group_size"));
         assert!(forged(31, 0xff).contains("overflows") || forged(31, 0xff).contains("does not fit"));

@@ -1,6 +1,7 @@
 //! Float activations: rows of any type and stride, read in chunks or widened into scratch.
 
 use crate::context::Context;
+use crate::element::private::FloatView;
 use crate::element::{DType, Element};
 use crate::kernels::{Operation, TileMut, Token, for_each_tile};
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -54,30 +55,16 @@ pub(super) fn contiguous<'a, X>(x: &ArrayView2<'a, X>, row: usize) -> Option<&'a
     x.index_axis_move(ndarray::Axis(0), row).to_slice()
 }
 
-/// Activations in f32, where they are or in scratch.
-pub(super) enum FloatRows<'a> {
-    Borrowed(ArrayView2<'a, f32>),
-    Staged(&'a [f32], usize),
-}
-
-impl FloatRows<'_> {
-    /// Row `row`, whole.
-    #[inline(always)]
-    pub(super) fn row(&self, row: usize) -> &[f32] {
-        match self {
-            FloatRows::Borrowed(x) => contiguous(x, row).unwrap_or_default(),
-            FloatRows::Staged(rows, inputs) => rows.get(row * inputs..(row + 1) * inputs).unwrap_or_default(),
-        }
+/// The view itself, if it is one of f32.
+pub(super) fn as_f32<'a, X: Element>(x: &ArrayView2<'a, X>) -> Option<ArrayView2<'a, f32>> {
+    match X::float_view(*x) {
+        FloatView::F32(x) => Some(x),
+        _ => None,
     }
 }
 
-/// The view itself, if it is one of f32.
-pub(super) fn as_f32<'a, X: Element>(x: &ArrayView2<'a, X>) -> Option<ArrayView2<'a, f32>> {
-    X::f32_view(*x)
-}
-
-/// Whether [`stage_floats`] needs no scratch.
-pub(super) fn is_ready<X: Element>(x: &ArrayView2<'_, X>) -> bool {
+/// Whether rows can be read as slices of f32 where they are.
+fn is_ready<X: Element>(x: &ArrayView2<'_, X>) -> bool {
     X::DTYPE == DType::F32 && (x.nrows() == 0 || contiguous(x, 0).is_some())
 }
 

@@ -2,12 +2,12 @@
 //! row. So what survives runs nearly as fast as a dense layer's weights do.
 
 use super::codes::CodeRows;
-use super::finish::{Finish, Outputs, RowParameters};
+use super::finish::{Epilogue, Finish, Outputs, RowParameters};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, LANES};
+use super::operand::Operand;
 use super::panels::Cut;
 use crate::context::Context;
-use crate::element::Element;
 use crate::kernels::{Group, Operation, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 
@@ -42,18 +42,20 @@ fn piece(layer: &PackedLinear<'_>, rows: usize) -> (usize, usize) {
 pub(super) fn int8<F: Finish>(
     context: &Context,
     layer: &PackedLinear<'_>,
+    finish: F,
     turned: &[u8],
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
     let piece = piece(layer, y.nrows());
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Int8::<F> { layer, turned, x, at, tile });
+        context.isa().run(Int8 { layer, finish, turned, x, at, tile });
     });
 }
 
 struct Int8<'a, F: Finish> {
     layer: &'a PackedLinear<'a>,
+    finish: F,
     turned: &'a [u8],
     x: &'a CodeRows<'a>,
     at: (usize, usize),
@@ -104,7 +106,7 @@ impl<F: Finish> Int8<'_, F> {
             let mut products = [[0; LANES]; R];
             token.dot_tiles(x, places, bytemuck::cast_slice(blocks), &mut products);
             for (offset, (products, row)) in products.iter().zip(rows).enumerate() {
-                let out = outputs.finish::<F, T>(token, products, row);
+                let out = outputs.finish(self.finish, token, products, row);
                 self.tile.store(first + offset, start, out);
             }
         }
@@ -112,26 +114,28 @@ impl<F: Finish> Int8<'_, F> {
 }
 
 /// A sparse f32 layer; `turned` as `turn_floats` made it.
-pub(super) fn float<Y: Element>(
+pub(super) fn float<Y: Operand>(
     context: &Context,
     layer: &PackedLinear<'_>,
     turned: &[f32],
     y: ArrayViewMut2<'_, Y>,
 ) {
+    let epilogue = Epilogue::of(layer);
     let piece = piece(layer, y.nrows());
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Float { layer, turned, at, tile });
+        context.isa().run(Float { layer, epilogue, turned, at, tile });
     });
 }
 
 struct Float<'a, Y> {
     layer: &'a PackedLinear<'a>,
+    epilogue: Epilogue,
     turned: &'a [f32],
     at: (usize, usize),
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Element> Operation for Float<'_, Y> {
+impl<Y: Operand> Operation for Float<'_, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
@@ -153,7 +157,7 @@ impl<Y: Element> Operation for Float<'_, Y> {
     }
 }
 
-impl<Y: Element> Float<'_, Y> {
+impl<Y: Operand> Float<'_, Y> {
     #[inline(always)]
     fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[f32], first: usize) {
         let x = x.as_chunks::<R>().0;
@@ -172,7 +176,7 @@ impl<Y: Element> Float<'_, Y> {
                 for (sum, bias) in sums.iter_mut().zip(bias) {
                     *sum += bias;
                 }
-                self.tile.store(first + offset, start, Y::narrowed(token, sums));
+                self.tile.store(first + offset, start, self.epilogue.finish(token, sums));
             }
         }
     }

@@ -2,10 +2,12 @@
 
 use super::activations::{CHUNK, ROWS, Row, contiguous};
 use super::finish::RowParameters;
-use super::layout::Input;
+use super::layout::Quantization;
+use super::operand::Source;
 use super::scratch::Scratch;
 use crate::context::Context;
 use crate::element::Element;
+use crate::element::private::FloatView;
 use crate::error::{Error, Result};
 use crate::kernels::{BLOCK, Operation, Rows, Staged, Token, for_each_piece};
 use crate::quant::{Code, CodeType, Divisor, Extrema};
@@ -76,16 +78,34 @@ impl<'a> CodeRows<'a> {
         }
     }
 
+    /// Takes `x` as it is if it holds codes (of `input`, which is known then), else quantizes it.
+    pub(super) fn fill(
+        &mut self,
+        context: &Context,
+        x: Source<'_>,
+        input: Option<Quantization>,
+    ) -> Result<()> {
+        let (scale, zero_point) = input.map_or((1.0, 0), |input| (input.scale, input.zero_point));
+        match x {
+            Source::Numbers(FloatView::F32(x)) => self.quantize(context, &x, input)?,
+            Source::Numbers(FloatView::F16(x)) => self.quantize(context, &x, input)?,
+            Source::Numbers(FloatView::Bf16(x)) => self.quantize(context, &x, input)?,
+            Source::I8(x) => self.copy(context, &x, scale, &[zero_point]),
+            Source::U8(x) => self.copy(context, &x, scale, &[zero_point]),
+        }
+        Ok(())
+    }
+
     /// Quantizes `x` with fixed parameters, or with each row's own range.
     ///
     /// Dynamic: the range is widened to hold 0, `scale = (max - min) / 255`, `zero_point = round(-min / scale)`; a row of
     /// zeros (or of numbers too small for a normal scale) has scale 1. Both: `code = clamp(round(x / scale) + zero_point)`,
     /// all rounding to nearest even.
-    pub(super) fn quantize<X: Element>(
+    fn quantize<X: Element>(
         &mut self,
         context: &Context,
         x: &ArrayView2<'_, X>,
-        input: Option<Input>,
+        input: Option<Quantization>,
     ) -> Result<()> {
         self.for_each_rows(context, |first, rows| context.isa().run(Quantize { x, input, first, rows }));
         let Some(row) = self.scales.iter().position(|scale| scale.is_nan()) else { return Ok(()) };
@@ -97,9 +117,17 @@ impl<'a> CodeRows<'a> {
         })
     }
 
-    /// Takes codes as they are, with one zero point for all or one for each row.
-    pub(super) fn copy<C: Code>(&mut self, context: &Context, x: &ArrayView2<'_, C>, zero_points: &[i32]) {
-        self.for_each_rows(context, |first, rows| context.isa().run(Copy { x, zero_points, first, rows }));
+    /// Takes codes as they are, with a scale, and one zero point for all or one for each row.
+    pub(super) fn copy<C: Code>(
+        &mut self,
+        context: &Context,
+        x: &ArrayView2<'_, C>,
+        scale: f32,
+        zero_points: &[i32],
+    ) {
+        self.for_each_rows(context, |first, rows| {
+            context.isa().run(Copy { x, scale, zero_points, first, rows });
+        });
     }
 
     fn for_each_rows(&mut self, context: &Context, body: impl Fn(usize, Staging<'_>) + Sync) {
@@ -189,7 +217,7 @@ impl Staging<'_> {
 
 struct Quantize<'a, 'x, X> {
     x: &'a ArrayView2<'x, X>,
-    input: Option<Input>,
+    input: Option<Quantization>,
     first: usize,
     rows: Staging<'a>,
 }
@@ -245,6 +273,7 @@ impl<X: Element> Operation for Quantize<'_, '_, X> {
 
 struct Copy<'a, 'x, C> {
     x: &'a ArrayView2<'x, C>,
+    scale: f32,
     zero_points: &'a [i32],
     first: usize,
     rows: Staging<'a>,
@@ -271,7 +300,7 @@ impl<C: Code> Operation for Copy<'_, '_, C> {
                 [one] => *one,
                 each => each.get(index).copied().unwrap_or(0),
             };
-            self.rows.finish::<T::Staged>(row, self.x.ncols(), (1.0, zero_point + shift));
+            self.rows.finish::<T::Staged>(row, self.x.ncols(), (self.scale, zero_point + shift));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Dense products: tiles of 32 outputs, several rows at a time so that a weight is used more than once in a register.
 
 use super::codes::CodeRows;
-use super::finish::{Finish, Outputs};
+use super::finish::{Epilogue, Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
+use super::operand::Operand;
 use super::panels::Cut;
 use crate::context::Context;
 use crate::element::Element;
@@ -45,20 +46,22 @@ impl Operation for Rows {
 }
 
 /// A float layer; `turned` as `turn_floats` made it, or a single row.
-pub(super) fn float<W: Element, Y: Element>(
+pub(super) fn float<W: Element, Y: Operand>(
     context: &Context,
     layer: &PackedLinear<'_>,
     turned: &[f32],
     y: ArrayViewMut2<'_, Y>,
 ) {
+    let epilogue = Epilogue::of(layer);
     let piece = piece(y.nrows(), layer.in_features());
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Float::<W, Y> { layer, turned, at, tile, weights: PhantomData });
+        context.isa().run(Float::<W, Y> { layer, epilogue, turned, at, tile, weights: PhantomData });
     });
 }
 
 struct Float<'a, W, Y> {
     layer: &'a PackedLinear<'a>,
+    epilogue: Epilogue,
     turned: &'a [f32],
     at: (usize, usize),
     tile: TileMut<'a, Y>,
@@ -69,7 +72,7 @@ struct Float<'a, W, Y> {
 #[repr(align(64))]
 struct Aligned<T>(T);
 
-impl<W: Element, Y: Element> Operation for Float<'_, W, Y> {
+impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
@@ -125,13 +128,13 @@ impl<W: Element, Y: Element> Operation for Float<'_, W, Y> {
                 for (sum, bias) in sums.iter_mut().zip(bias) {
                     *sum += bias;
                 }
-                self.tile.store(offset, start, Y::narrowed(token, sums));
+                self.tile.store(offset, start, self.epilogue.finish(token, sums));
             }
         }
     }
 }
 
-impl<W: Element, Y: Element> Float<'_, W, Y> {
+impl<W: Element, Y: Operand> Float<'_, W, Y> {
     /// A single row, four tiles at a time: sums of different tiles need not wait for each other. Returns up to which column
     /// whole fours went.
     #[inline(always)]
@@ -153,7 +156,7 @@ impl<W: Element, Y: Element> Float<'_, W, Y> {
                 for (sum, bias) in sums.iter_mut().zip(Outputs::<TILE>::of(self.layer, first + t).bias) {
                     *sum += bias;
                 }
-                self.tile.store(0, start + t * TILE, Y::narrowed(token, sums));
+                self.tile.store(0, start + t * TILE, self.epilogue.finish(token, sums));
             }
             start += TILES * TILE;
         }
@@ -180,17 +183,19 @@ fn multiply<T: Token, const R: usize>(
 pub(super) fn int8<F: Finish>(
     context: &Context,
     layer: &PackedLinear<'_>,
+    finish: F,
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
     let piece = piece(y.nrows(), layer.in_features());
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Int8::<F> { layer, x, at, tile });
+        context.isa().run(Int8 { layer, finish, x, at, tile });
     });
 }
 
 struct Int8<'a, F: Finish> {
     layer: &'a PackedLinear<'a>,
+    finish: F,
     x: &'a CodeRows<'a>,
     at: (usize, usize),
     tile: TileMut<'a, F::Out>,
@@ -247,7 +252,7 @@ impl<F: Finish> Int8<'_, F> {
             token.dot(rows, weights, &mut sums);
             for (offset, sums) in sums.iter().enumerate() {
                 let row = self.x.row(self.at.0 + done + offset, self.layer.in_features());
-                let out = outputs.finish::<F, T>(token, sums, row);
+                let out = outputs.finish(self.finish, token, sums, row);
                 self.tile.store(done + offset, start, out);
             }
             done += R;

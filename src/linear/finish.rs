@@ -1,13 +1,53 @@
-//! What becomes of an exact int32 sum on its way into `y`.
+//! What becomes of a sum on its way into `y`.
 
 use super::layer::PackedLinear;
-use crate::element::Element;
+use super::operand::Operand;
 use crate::kernels::Token;
+use crate::quant::Divisor;
 use bytemuck::Pod;
 use std::marker::PhantomData;
 
+/// What happens to a value of `y` after its bias was added: it is clamped, then rounded to what `y` holds.
+#[derive(Clone, Copy)]
+pub(super) struct Epilogue {
+    clamp: Option<(f32, f32)>,
+    /// Steps of codes, where `y` holds codes.
+    divisor: Divisor,
+    zero_point: i32,
+}
+
+impl Epilogue {
+    pub(super) fn of(layer: &PackedLinear<'_>) -> Self {
+        let (divisor, zero_point) = match layer.output() {
+            None => (Divisor::new(1.0, 0, 0), 0),
+            Some(output) => {
+                let (low, high) = output.limits;
+                let zero_point = output.zero_point;
+                (Divisor::new(output.scale, low - zero_point, high - zero_point), zero_point)
+            }
+        };
+        Epilogue { clamp: layer.clamp(), divisor, zero_point }
+    }
+
+    #[inline(always)]
+    pub(super) fn finish<Y: Operand, T: Token, const N: usize>(
+        self,
+        token: T,
+        mut values: [f32; N],
+    ) -> [Y; N] {
+        if let Some((low, high)) = self.clamp {
+            // NaN is neither below nor above, so it stays.
+            for value in &mut values {
+                let raised = if *value < low { low } else { *value };
+                *value = if raised > high { high } else { raised };
+            }
+        }
+        Y::rounded(token, values, self.divisor, self.zero_point)
+    }
+}
+
 /// The end of an integer product.
-pub(super) trait Finish: Sync {
+pub(super) trait Finish: Copy + Sync {
     /// What a sum becomes.
     type Value: Copy + Default;
     /// What `y` holds.
@@ -16,11 +56,12 @@ pub(super) trait Finish: Sync {
     /// `scale` is the product of the row's and the output's.
     fn value(sum: i32, scale: f32, bias: f32) -> Self::Value;
 
-    /// Rounds values to what `y` holds.
-    fn convert<T: Token, const N: usize>(token: T, values: [Self::Value; N]) -> [Self::Out; N];
+    /// Values as `y` holds them.
+    fn convert<T: Token, const N: usize>(self, token: T, values: [Self::Value; N]) -> [Self::Out; N];
 }
 
 /// The sum itself.
+#[derive(Clone, Copy)]
 pub(super) struct Exact;
 
 impl Finish for Exact {
@@ -33,15 +74,25 @@ impl Finish for Exact {
     }
 
     #[inline(always)]
-    fn convert<T: Token, const N: usize>(_token: T, values: [i32; N]) -> [i32; N] {
+    fn convert<T: Token, const N: usize>(self, _token: T, values: [i32; N]) -> [i32; N] {
         values
     }
 }
 
-/// `sum * scale + bias`, two roundings on every instruction set, then the one of `Y`.
-pub(super) struct Scaled<Y>(PhantomData<Y>);
+/// `sum * scale + bias`, two roundings on every instruction set, then the epilogue.
+#[derive(Clone, Copy)]
+pub(super) struct Scaled<Y> {
+    epilogue: Epilogue,
+    y: PhantomData<Y>,
+}
 
-impl<Y: Element> Finish for Scaled<Y> {
+impl<Y> Scaled<Y> {
+    pub(super) fn new(epilogue: Epilogue) -> Self {
+        Scaled { epilogue, y: PhantomData }
+    }
+}
+
+impl<Y: Operand> Finish for Scaled<Y> {
     type Value = f32;
     type Out = Y;
 
@@ -51,8 +102,8 @@ impl<Y: Element> Finish for Scaled<Y> {
     }
 
     #[inline(always)]
-    fn convert<T: Token, const N: usize>(token: T, values: [f32; N]) -> [Y; N] {
-        Y::narrowed(token, values)
+    fn convert<T: Token, const N: usize>(self, token: T, values: [f32; N]) -> [Y; N] {
+        self.epilogue.finish(token, values)
     }
 }
 
@@ -89,6 +140,7 @@ impl<const N: usize> Outputs<N> {
     #[inline(always)]
     pub(super) fn finish<F: Finish, T: Token>(
         &self,
+        finish: F,
         token: T,
         products: &[i32; N],
         row: RowParameters,
@@ -107,7 +159,7 @@ impl<const N: usize> Outputs<N> {
         for n in 0..N {
             values[n] = F::value(sums[n], row.scale * self.scales[n], self.bias[n]);
         }
-        F::convert(token, values)
+        finish.convert(token, values)
     }
 }
 

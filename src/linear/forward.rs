@@ -1,15 +1,16 @@
 //! Running a packed layer: everything is checked, activations are made ready in scratch, then pieces of `y` are computed.
 
-use super::activations::{FloatRows, as_f32, is_ready, stage_floats};
 use super::codes::{CodeRows, Spans, StagedBytes};
-use super::finish::{Exact, Finish, Scaled};
+use super::finish::{Epilogue, Exact, Finish, Scaled};
 use super::layer::PackedLinear;
 use super::layout::Format;
-use super::panels::{turn_codes, turn_floats};
+use super::operand::{Operand, Source};
+use super::panels::{Cut, turn_codes, turn_floats};
 use super::scratch::Scratch;
 use super::{blocks, dense, int4, sparse};
 use crate::context::Context;
 use crate::element::Element;
+use crate::element::private::FloatView;
 use crate::error::{Error, Result};
 use crate::kernels::MIDDLE;
 use crate::quant::Code;
@@ -41,21 +42,27 @@ impl PackedLinear<'_> {
             .ok_or_else(|| Error::SizeOverflow { argument: "x".into(), sizes: vec![rows, inputs] })
     }
 
-    /// `y[M, N] = x[M, K] * w^T + bias`, of f32, f16 or bf16 each. Views may have any strides.
+    /// `y[M, N] = x[M, K] * w^T + bias`, of f32, f16 or bf16 each, or of codes. Views may have any strides.
+    ///
+    /// `x` may hold int8 or uint8 codes where the layer has [input parameters](PackedLinear::with_input_params) of that type,
+    /// and `y` where it has [output parameters](PackedLinear::with_output_params) of that type: the codes that quantizing
+    /// the f32 `y` would give.
     ///
     /// Allocates what [`forward_with`](PackedLinear::forward_with) would be given.
     ///
     /// # Errors
     /// [`Error::Shape`]; for an integer format with dynamic quantization [`Error::NotFinite`] at the first NaN or
-    /// infinity of `x`; [`Error::SizeOverflow`]. `y` is untouched then.
-    pub fn forward<X: Element, Y: Element>(
+    /// infinity of `x`; [`Error::Unsupported`] for codes of which the layer has no parameters; [`Error::SizeOverflow`].
+    /// `y` is untouched then.
+    pub fn forward<X: Operand, Y: Operand>(
         &self,
         x: ArrayView2<'_, X>,
         y: ArrayViewMut2<'_, Y>,
     ) -> Result<()> {
-        self.check_shapes(x.dim(), y.dim())?;
+        self.check_operands::<X, Y>(x.dim(), y.dim())?;
+        let x = X::source(x);
         let dense = !self.format().is_integer() && !self.format().is_sparse();
-        let bytes = if dense && x.nrows() <= 1 && is_ready(&x) { 0 } else { self.scratch_bytes(x.nrows())? };
+        let bytes = if dense && x.as_row().is_some() { 0 } else { self.scratch_bytes(x.rows())? };
         self.run(x, y, &mut vec![0; bytes])
     }
 
@@ -64,15 +71,15 @@ impl PackedLinear<'_> {
     /// # Errors
     /// As [`forward`](PackedLinear::forward), and [`Error::Length`] when `scratch` is shorter than
     /// [`scratch_bytes`](PackedLinear::scratch_bytes).
-    pub fn forward_with<X: Element, Y: Element>(
+    pub fn forward_with<X: Operand, Y: Operand>(
         &self,
         x: ArrayView2<'_, X>,
         y: ArrayViewMut2<'_, Y>,
         scratch: &mut [u8],
     ) -> Result<()> {
-        self.check_shapes(x.dim(), y.dim())?;
+        self.check_operands::<X, Y>(x.dim(), y.dim())?;
         self.check_scratch(x.nrows(), scratch)?;
-        self.run(x, y, scratch)
+        self.run(X::source(x), y, scratch)
     }
 
     /// The product of codes, for int8, dense or sparse: `y[M, N] = (x - x_zero) * (w_codes - w_zero)^T` in int32, exact, without
@@ -122,6 +129,22 @@ impl PackedLinear<'_> {
         Ok(())
     }
 
+    fn check_operands<X: Operand, Y: Operand>(&self, x: (usize, usize), y: (usize, usize)) -> Result<()> {
+        self.check_shapes(x, y)?;
+        let sides = [("x", X::CODES, "input", self.input()), ("y", Y::CODES, "output", self.output())];
+        for (argument, codes, side, params) in sides {
+            let known = params.map(|params| params.code_type);
+            if let Some(codes) = codes.filter(|&codes| known != Some(codes)) {
+                let has = known.map_or("none".into(), |known| format!("those of {known} codes"));
+                return Err(Error::Unsupported {
+                    what: format!("{argument} of {codes} codes: of {side} parameters the layer has {has}"),
+                    instead: format!("give it such parameters, or use f32, f16 or bf16 for {argument}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn check_scratch(&self, rows: usize, scratch: &[u8]) -> Result<()> {
         let needed = self.scratch_bytes(rows)?;
         if scratch.len() < needed {
@@ -159,63 +182,74 @@ impl PackedLinear<'_> {
     }
 
     /// Everything is checked but the numbers of `x`.
-    fn run<'s, X: Element, Y: Element>(
+    fn run<'s, Y: Operand>(
         &self,
-        x: ArrayView2<'s, X>,
+        x: Source<'s>,
         y: ArrayViewMut2<'_, Y>,
         scratch: &'s mut [u8],
     ) -> Result<()> {
         let context = &Context::current()?;
         let mut scratch = Scratch::new(scratch);
+        if self.format().is_integer() {
+            let mut codes = self.code_rows(context, x.rows(), &mut scratch);
+            codes.fill(context, x, self.input())?;
+            match self.format() {
+                Format::Int4 => int4::int4(context, self, &codes, y),
+                _ => self.multiply_codes(context, Scaled::new(Epilogue::of(self)), codes, y, scratch),
+            }
+            return Ok(());
+        }
+        // Codes as `x` were refused: a float format has no input parameters.
+        let Source::Numbers(x) = x else { return Ok(()) };
         match self.format() {
-            Format::F32 => self.run_dense::<f32, X, Y>(context, x, y, scratch),
-            Format::F16 => self.run_dense::<f16, X, Y>(context, x, y, scratch),
-            Format::Bf16 => self.run_dense::<bf16, X, Y>(context, x, y, scratch),
+            Format::F16 => self.run_dense::<f16, Y>(context, x, y, scratch),
+            Format::Bf16 => self.run_dense::<bf16, Y>(context, x, y, scratch),
             Format::SparseF32 if self.is_blocked() => {
-                let cut = blocks::cut(context);
-                let turned = scratch.take(cut.room(x.nrows()) * x.ncols());
-                turn_floats(context, &x, cut, turned);
+                let turned = self.turned(context, x, blocks::cut(context), &mut scratch);
                 blocks::float(context, self, turned, y);
             }
-            Format::SparseF32 if x.nrows() == 1 => {
-                let rows = float_rows(context, &x, &mut scratch);
-                sparse::float_row(context, self, rows.row(0), y);
+            Format::SparseF32 if x.rows() == 1 => {
+                sparse::float_row(context, self, x.row(context, &mut scratch), y);
             }
             Format::SparseF32 => {
-                let cut = sparse::cut(x.nrows());
-                let turned = scratch.take(cut.room(x.nrows()) * x.ncols());
-                turn_floats(context, &x, cut, turned);
+                let turned = self.turned(context, x, sparse::cut(x.rows()), &mut scratch);
                 sparse::float(context, self, turned, y);
             }
-            Format::Int8 | Format::SparseInt8 => {
-                let mut codes = self.code_rows(context, x.nrows(), &mut scratch);
-                codes.quantize(context, &x, self.input())?;
-                self.multiply_codes::<Scaled<Y>>(context, codes, y, scratch);
-            }
-            Format::Int4 => {
-                let mut codes = self.code_rows(context, x.nrows(), &mut scratch);
-                codes.quantize(context, &x, self.input())?;
-                int4::int4(context, self, &codes, y);
-            }
+            _ => self.run_dense::<f32, Y>(context, x, y, scratch),
         }
         Ok(())
     }
 
-    fn run_dense<'s, W: Element, X: Element, Y: Element>(
+    fn run_dense<'s, W: Element, Y: Operand>(
         &self,
         context: &Context,
-        x: ArrayView2<'s, X>,
+        x: FloatView<'s>,
         y: ArrayViewMut2<'_, Y>,
         mut scratch: Scratch<'s>,
     ) {
-        if x.nrows() == 1 {
-            let row = float_rows(context, &x, &mut scratch);
-            return dense::float::<W, Y>(context, self, row.row(0), y);
+        let x = if x.rows() == 1 {
+            x.row(context, &mut scratch)
+        } else {
+            self.turned(context, x, dense::cut(context), &mut scratch)
+        };
+        dense::float::<W, Y>(context, self, x, y);
+    }
+
+    /// Rows of `x` side by side.
+    fn turned<'s>(
+        &self,
+        context: &Context,
+        x: FloatView<'s>,
+        cut: Cut,
+        scratch: &mut Scratch<'s>,
+    ) -> &'s [f32] {
+        let turned = scratch.take(cut.room(x.rows()) * self.in_features());
+        match x {
+            FloatView::F32(x) => turn_floats(context, &x, cut, turned),
+            FloatView::F16(x) => turn_floats(context, &x, cut, turned),
+            FloatView::Bf16(x) => turn_floats(context, &x, cut, turned),
         }
-        let cut = dense::cut(context);
-        let turned = scratch.take(cut.room(x.nrows()) * x.ncols());
-        turn_floats(context, &x, cut, turned);
-        dense::float::<W, Y>(context, self, turned, y);
+        turned
     }
 
     fn run_codes<X: Code>(
@@ -228,8 +262,8 @@ impl PackedLinear<'_> {
         let context = &Context::current()?;
         let mut scratch = Scratch::new(scratch);
         let mut codes = self.code_rows(context, x.nrows(), &mut scratch);
-        codes.copy(context, &x, zero_points);
-        self.multiply_codes::<Exact>(context, codes, y, scratch);
+        codes.copy(context, &x, 1.0, zero_points);
+        self.multiply_codes(context, Exact, codes, y, scratch);
         Ok(())
     }
 
@@ -256,35 +290,21 @@ impl PackedLinear<'_> {
     fn multiply_codes<F: Finish>(
         &self,
         context: &Context,
+        finish: F,
         codes: CodeRows<'_>,
         y: ArrayViewMut2<'_, F::Out>,
         mut scratch: Scratch<'_>,
     ) {
         if !self.format().is_sparse() {
-            return dense::int8::<F>(context, self, &codes, y);
+            return dense::int8(context, self, finish, &codes, y);
         }
         let (rows, padded) = (y.nrows(), self.padded_inputs());
         let cut = if self.is_blocked() { blocks::cut(context) } else { sparse::cut(rows) };
         let turned = scratch.take(cut.room(rows) * padded * context.isa().run(StagedBytes));
         turn_codes(context, codes.codes, (rows, padded), cut, turned);
         if self.is_blocked() {
-            return blocks::int8::<F>(context, self, turned, &codes, y);
+            return blocks::int8(context, self, finish, turned, &codes, y);
         }
-        sparse::int8::<F>(context, self, turned, (codes.scales, codes.zero_points), padded, y);
+        sparse::int8(context, self, finish, turned, (codes.scales, codes.zero_points), padded, y);
     }
-}
-
-/// The rows of `x` in f32: where they are if they are that already, else in scratch.
-fn float_rows<'a, X: Element>(
-    context: &Context,
-    x: &ArrayView2<'a, X>,
-    scratch: &mut Scratch<'a>,
-) -> FloatRows<'a> {
-    if let Some(view) = is_ready(x).then(|| as_f32(x)).flatten() {
-        return FloatRows::Borrowed(view);
-    }
-    let (rows, inputs) = x.dim();
-    let staged = scratch.take(rows * inputs);
-    stage_floats(context, x, staged);
-    FloatRows::Staged(staged, inputs)
 }

@@ -3,11 +3,11 @@
 
 use super::codes::CodeRows;
 use super::dense::piece;
-use super::finish::numbers;
+use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
+use super::operand::Operand;
 use crate::context::Context;
-use crate::element::Element;
 use crate::kernels::{Int4Row, Int4Tile, Nibbles, Operation, Staged as _, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 
@@ -15,26 +15,28 @@ use ndarray::ArrayViewMut2;
 const TILES: usize = 4;
 
 /// An int4 layer; `x` with a sum for each group, multiplied as [`Int4Row`] wants it.
-pub(super) fn int4<Y: Element>(
+pub(super) fn int4<Y: Operand>(
     context: &Context,
     layer: &PackedLinear<'_>,
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, Y>,
 ) {
+    let epilogue = Epilogue::of(layer);
     let piece = piece(y.nrows(), layer.in_features());
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Int4 { layer, x, at, tile });
+        context.isa().run(Int4 { layer, epilogue, x, at, tile });
     });
 }
 
 struct Int4<'a, Y> {
     layer: &'a PackedLinear<'a>,
+    epilogue: Epilogue,
     x: &'a CodeRows<'a>,
     at: (usize, usize),
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Element> Operation for Int4<'_, Y> {
+impl<Y: Operand> Operation for Int4<'_, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
@@ -68,7 +70,7 @@ impl Outputs {
     }
 }
 
-impl<'a, Y: Element> Int4<'a, Y> {
+impl<'a, Y: Operand> Int4<'a, Y> {
     /// A single row, [`TILES`] at a time; returns up to which column whole ones went.
     #[inline(always)]
     fn row<T: Token>(&mut self, token: T) -> usize {
@@ -149,7 +151,7 @@ impl<'a, Y: Element> Int4<'a, Y> {
         for (value, bias) in values.iter_mut().zip(&outputs.bias) {
             *value = *value * scale + bias;
         }
-        self.tile.store(row, start, Y::narrowed(token, values));
+        self.tile.store(row, start, self.epilogue.finish(token, values));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The packed layer, in bytes of its own or borrowed.
 
 use super::bytes::{AlignedBytes, Bytes};
-use super::layout::{Format, HEADER, Header, Input, Sections};
+use super::layout::{Format, HEADER, Header, Quantization, Sections, check_clamp};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::quant::{Arithmetic, Params};
@@ -107,13 +107,74 @@ impl<'a> PackedLinear<'a> {
 
     /// The same integer layer with fixed quantization of its input instead of dynamic. `params` come from calibration,
     /// for the whole input (no axis), in int8 or uint8; infinities saturate, NaN becomes zero, as
-    /// [`Params::quantize`] does it.
+    /// [`Params::quantize`] does it. `x` may also hold the codes themselves then, in that type.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for parameters along an axis, for another arithmetic than [`Arithmetic::Divide`], and for a
     /// layer in a float format.
     pub fn with_input_params(self, params: &Params) -> Result<PackedLinear<'static>> {
         self.changed(|bytes| write_input_params(bytes, params))
+    }
+
+    /// The same layer with `max(y, 0)` behind it: [`with_clamp`](PackedLinear::with_clamp) from 0 to infinity.
+    ///
+    /// # Errors
+    /// None that this layer has not had already.
+    pub fn with_relu(self) -> Result<PackedLinear<'static>> {
+        self.with_clamp(0.0, f32::INFINITY)
+    }
+
+    /// The same layer with `min(max(y, low), high)` behind it, after the bias and before `y` is rounded: ReLU6 is 0 to 6. NaN
+    /// stays NaN. Takes no pass of its own over `y`. Borrowed bytes are copied first.
+    ///
+    /// ```
+    /// use tersor::linear::PackedLinear;
+    /// use ndarray::{Array2, array};
+    ///
+    /// let layer = PackedLinear::new(array![[1.0_f32], [-1.0]].view())?.with_clamp(0.0, 6.0)?;
+    /// let mut y = Array2::<f32>::zeros((2, 2));
+    /// layer.forward(array![[3.0_f32], [7.5]].view(), y.view_mut())?;
+    /// assert_eq!(y, array![[3.0, 0.0], [6.0, 0.0]]);
+    /// # Ok::<(), tersor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] when a limit is NaN, or no finite number lies between them.
+    pub fn with_clamp(self, low: f32, high: f32) -> Result<PackedLinear<'static>> {
+        self.changed(|bytes| write_clamp(bytes, low, high))
+    }
+
+    /// The same layer with a fixed quantization of its output, so that `y` may hold codes: the ones that
+    /// [`Params::quantize`] makes of the f32 `y`, to the bit. `params` come from calibration, for the whole output (no axis).
+    ///
+    /// A chain of layers need not leave int8 then, where each has the output parameters of the one before as its
+    /// [input parameters](PackedLinear::with_input_params):
+    ///
+    /// ```
+    /// use ndarray::{Array2, Axis, array};
+    /// use tersor::linear::PackedLinear;
+    /// use tersor::quant::{CodeType, Params, Scheme};
+    ///
+    /// let (x_params, y_params) = (
+    ///     Params::new(CodeType::U8, vec![0.02], vec![128], None)?,
+    ///     Params::new(CodeType::I8, vec![0.05], vec![-10], None)?,
+    /// );
+    /// let weights = array![[0.5_f32, -1.0, 0.25], [1.0, 0.75, -0.5]];
+    /// let q = Scheme::int8().symmetric().per_channel(Axis(0)).quantize(weights.view())?;
+    /// let layer = PackedLinear::new(&q)?.with_input_params(&x_params)?.with_output_params(&y_params)?;
+    ///
+    /// let x = array![[1.0_f32, -0.5, 2.0]];
+    /// let (mut numbers, mut codes) = (Array2::<f32>::zeros((1, 2)), Array2::<i8>::zeros((1, 2)));
+    /// layer.forward(x.view(), numbers.view_mut())?;
+    /// layer.forward(array![[178_u8, 103, 228]].view(), codes.view_mut())?; // the codes of x
+    /// assert_eq!(y_params.quantize(numbers.view())?.codes().as_i8().unwrap(), codes);
+    /// # Ok::<(), tersor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for parameters along an axis, and for another arithmetic than [`Arithmetic::Divide`].
+    pub fn with_output_params(self, params: &Params) -> Result<PackedLinear<'static>> {
+        self.changed(|bytes| write_output_params(bytes, params))
     }
 
     fn changed(self, change: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<PackedLinear<'static>> {
@@ -164,8 +225,16 @@ impl<'a> PackedLinear<'a> {
 
 /// What the kernels read. A section that does not hold what is asked for gives nothing, whatever the bytes say.
 impl PackedLinear<'_> {
-    pub(super) fn input(&self) -> Option<Input> {
+    pub(super) fn input(&self) -> Option<Quantization> {
         self.header.input
+    }
+
+    pub(super) fn output(&self) -> Option<Quantization> {
+        self.header.output
+    }
+
+    pub(super) fn clamp(&self) -> Option<(f32, f32)> {
+        self.header.clamp
     }
 
     /// Inputs, padded to whole groups in integer formats.
@@ -320,23 +389,54 @@ pub fn write_bias(packed: &mut [u8], bias: &[f32]) -> Result<()> {
 /// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_input_params`]; the bytes are untouched then.
 pub fn write_input_params(packed: &mut [u8], params: &Params) -> Result<()> {
     let (mut header, sections) = Header::read(packed)?;
-    let unsupported = |what: String, instead: &str| Err(Error::Unsupported { what, instead: instead.into() });
     if !header.format.is_integer() {
-        let what = format!("quantizing the input of a layer of {} weights", header.format);
-        return unsupported(what, "pack int8 codes");
+        return Err(Error::Unsupported {
+            what: format!("quantizing the input of a layer of {} weights", header.format),
+            instead: "pack int8 codes".into(),
+        });
     }
-    let (&[scale], &[zero_point], None) = (params.scales(), params.zero_points(), params.axis()) else {
-        return unsupported("quantizing the input of a layer along an axis".into(), "calibrate per tensor");
-    };
-    if params.arithmetic() != Arithmetic::Divide {
-        let what = format!("quantizing the input of a layer by {:?}", params.arithmetic());
-        return unsupported(what, "use `Arithmetic::Divide`");
-    }
-    let input = Input { scale, zero_point, code_type: params.code_type(), limits: params.limits() };
-    input.check()?;
-    header.input = Some(input);
+    header.input = Some(fixed(params, "input")?);
     write_header(packed, &header, &sections);
     Ok(())
+}
+
+/// Writes limits of the output into packed bytes, in place: [`PackedLinear::with_clamp`] for bytes that a C caller owns.
+///
+/// # Errors
+/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_clamp`]; the bytes are untouched then.
+pub fn write_clamp(packed: &mut [u8], low: f32, high: f32) -> Result<()> {
+    let (mut header, sections) = Header::read(packed)?;
+    check_clamp(low, high)?;
+    header.clamp = Some((low, high));
+    write_header(packed, &header, &sections);
+    Ok(())
+}
+
+/// Writes fixed quantization of the output into packed bytes, in place: [`PackedLinear::with_output_params`] for bytes that
+/// a C caller owns.
+///
+/// # Errors
+/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_output_params`]; the bytes are untouched then.
+pub fn write_output_params(packed: &mut [u8], params: &Params) -> Result<()> {
+    let (mut header, sections) = Header::read(packed)?;
+    header.output = Some(fixed(params, "output")?);
+    write_header(packed, &header, &sections);
+    Ok(())
+}
+
+/// Parameters of the layer's input or output, as the header holds them.
+fn fixed(params: &Params, of: &str) -> Result<Quantization> {
+    let unsupported = |what: String, instead: &str| Err(Error::Unsupported { what, instead: instead.into() });
+    let (&[scale], &[zero_point], None) = (params.scales(), params.zero_points(), params.axis()) else {
+        return unsupported(format!("quantizing the {of} of a layer along an axis"), "calibrate per tensor");
+    };
+    if params.arithmetic() != Arithmetic::Divide {
+        let what = format!("quantizing the {of} of a layer by {:?}", params.arithmetic());
+        return unsupported(what, "use `Arithmetic::Divide`");
+    }
+    let found = Quantization { scale, zero_point, code_type: params.code_type(), limits: params.limits() };
+    found.check()?;
+    Ok(found)
 }
 
 pub(super) fn write_header(packed: &mut [u8], header: &Header, sections: &Sections) {

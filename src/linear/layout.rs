@@ -6,7 +6,8 @@
 //! | 8 | 4 | version, 1 |
 //! | 12 | 4 | format: 1 f32, 2 f16, 3 bf16, 4 int8, 5 sparse f32, 6 sparse int8, 7 int4 |
 //! | 16 | 4 | layout, 1: tiles of 32 outputs; int8 and int4 with four inputs of an output side by side |
-//! | 20 | 4 | flags: 1 bias, 2 zero points of the weights, 4 the input is uint8, 8 the input is int8 |
+//! | 20 | 4 | flags: 1 bias, 2 zero points of the weights, 4 the input is uint8, 8 the input is int8, 16 clamp, 32 the output is
+//! | | | uint8, 64 the output is int8 |
 //! | 24 | 8 | out_features, N |
 //! | 32 | 8 | in_features, K |
 //! | 40 | 8 | weights that are not zero |
@@ -17,7 +18,9 @@
 //! | 72 | 8 | lowest and highest code of the input, i32 each |
 //! | 80 | 4 | outputs of a block in a sparse format: 1 or 16 |
 //! | 84 | 4 | inputs that share a scale in int4, a multiple of 4 |
-//! | 88 | 32 | 0 |
+//! | 88 | 8 | lowest and highest value of the output, f32 each, where it is clamped |
+//! | 96 | 16 | scale, zero point, lowest and highest code of the output, as those of the input |
+//! | 112 | 8 | 0 |
 //! | 120 | 8 | FNV-1a of the 120 bytes before |
 //!
 //! The checksum finds accidents, not attacks. So nothing else in here is believed either: the length must be the one
@@ -53,6 +56,9 @@ const BIAS: u32 = 1;
 const ZERO_POINTS: u32 = 2;
 const INPUT_U8: u32 = 4;
 const INPUT_I8: u32 = 8;
+const CLAMP: u32 = 16;
+const OUTPUT_U8: u32 = 32;
+const OUTPUT_I8: u32 = 64;
 
 /// How packed weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,9 +150,9 @@ impl std::fmt::Display for Format {
     }
 }
 
-/// How activations become codes when this is fixed beforehand.
+/// How the numbers of a whole matrix become codes, fixed beforehand.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Input {
+pub(super) struct Quantization {
     pub(super) scale: f32,
     pub(super) zero_point: i32,
     pub(super) code_type: CodeType,
@@ -169,7 +175,10 @@ pub(super) struct Header {
     pub(super) group_size: usize,
     pub(super) bias: bool,
     pub(super) zero_points: bool,
-    pub(super) input: Option<Input>,
+    pub(super) input: Option<Quantization>,
+    /// The lowest and the highest value of the output.
+    pub(super) clamp: Option<(f32, f32)>,
+    pub(super) output: Option<Quantization>,
 }
 
 /// Where everything is.
@@ -299,14 +308,13 @@ impl Header {
 
     /// Writes the header into the first bytes.
     pub(super) fn write(&self, total: usize, bytes: &mut [u8; HEADER]) {
-        let (input_flag, input) = match self.input {
-            None => (0, Input { scale: 0.0, zero_point: 0, code_type: CodeType::U8, limits: (0, 0) }),
-            Some(input) if input.code_type == CodeType::I8 => (INPUT_I8, input),
-            Some(input) => (INPUT_U8, input),
-        };
-        let flags =
-            if self.bias { BIAS } else { 0 } | if self.zero_points { ZERO_POINTS } else { 0 } | input_flag;
-        let fields: [&[u8]; 16] = [
+        let (input_flag, input) = Quantization::stored(self.input, INPUT_U8, INPUT_I8);
+        let (output_flag, output) = Quantization::stored(self.output, OUTPUT_U8, OUTPUT_I8);
+        let (low, high) = self.clamp.unwrap_or_default();
+        let flags = [(self.bias, BIAS), (self.zero_points, ZERO_POINTS), (self.clamp.is_some(), CLAMP)];
+        let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag);
+        let flags = flags.fold(input_flag | output_flag, |flags, flag| flags | flag);
+        let fields: [&[u8]; 22] = [
             MAGIC,
             &VERSION.to_le_bytes(),
             &self.format.code().to_le_bytes(),
@@ -323,6 +331,12 @@ impl Header {
             &input.limits.1.to_le_bytes(),
             &(self.height as u32).to_le_bytes(),
             &(self.group_size as u32).to_le_bytes(),
+            &low.to_le_bytes(),
+            &high.to_le_bytes(),
+            &output.scale.to_le_bytes(),
+            &output.zero_point.to_le_bytes(),
+            &output.limits.0.to_le_bytes(),
+            &output.limits.1.to_le_bytes(),
         ];
         bytes.fill(0);
         let filled = fields.iter().copied().flatten();
@@ -359,11 +373,12 @@ impl Header {
             return Err(refuse(format!("the layout is {layout}, but only {LAYOUT} is known")));
         }
         let flags = u32_at(20);
-        let known = BIAS | ZERO_POINTS | INPUT_U8 | INPUT_I8;
+        let known = BIAS | ZERO_POINTS | INPUT_U8 | INPUT_I8 | CLAMP | OUTPUT_U8 | OUTPUT_I8;
         let is_set = |flag: u32| flags & flag != 0;
         if flags & !known != 0
-            || header[88..120].iter().any(|&byte| byte != 0)
+            || header[112..120].iter().any(|&byte| byte != 0)
             || (is_set(INPUT_U8) && is_set(INPUT_I8))
+            || (is_set(OUTPUT_U8) && is_set(OUTPUT_I8))
             || (is_set(ZERO_POINTS) && !matches!(format, Format::Int8 | Format::Int4))
             || (is_set(INPUT_U8 | INPUT_I8) && !format.is_integer())
         {
@@ -376,14 +391,26 @@ impl Header {
         let size = |at: usize| {
             usize::try_from(u64_at(at)).map_err(|_| refuse(format!("a size of {} does not fit", u64_at(at))))
         };
-        let input = is_set(INPUT_U8 | INPUT_I8).then(|| Input {
-            scale: f32::from_le_bytes(field(header, 56)),
-            zero_point: i32::from_le_bytes(field(header, 60)),
-            code_type: if is_set(INPUT_I8) { CodeType::I8 } else { CodeType::U8 },
-            limits: (i32::from_le_bytes(field(header, 72)), i32::from_le_bytes(field(header, 76))),
-        });
-        if let Some(input) = input {
-            input.check().map_err(|error| refuse(error.to_string()))?;
+        let f32_at = |at: usize| f32::from_le_bytes(field(header, at));
+        let i32_at = |at: usize| i32::from_le_bytes(field(header, at));
+        let quantization = |in_u8: u32, in_i8: u32, at: usize, limits: usize| -> Result<_> {
+            let Some(code_type) = [(in_u8, CodeType::U8), (in_i8, CodeType::I8)]
+                .into_iter()
+                .find_map(|(flag, code_type)| is_set(flag).then_some(code_type))
+            else {
+                return Ok(None);
+            };
+            let (scale, zero_point) = (f32_at(at), i32_at(at + 4));
+            let found =
+                Quantization { scale, zero_point, code_type, limits: (i32_at(limits), i32_at(limits + 4)) };
+            found.check().map_err(|error| refuse(error.to_string()))?;
+            Ok(Some(found))
+        };
+        let input = quantization(INPUT_U8, INPUT_I8, 56, 72)?;
+        let output = quantization(OUTPUT_U8, OUTPUT_I8, 96, 104)?;
+        let clamp = is_set(CLAMP).then(|| (f32_at(88), f32_at(92)));
+        if let Some((low, high)) = clamp {
+            check_clamp(low, high).map_err(|error| refuse(error.to_string()))?;
         }
         let header = Header {
             format,
@@ -396,6 +423,8 @@ impl Header {
             bias: is_set(BIAS),
             zero_points: is_set(ZERO_POINTS),
             input,
+            clamp,
+            output,
         };
         let sections = header.sections().map_err(|error| refuse(error.to_string()))?;
         let room = match format.is_sparse() {
@@ -420,7 +449,31 @@ impl Header {
     }
 }
 
-impl Input {
+/// Refuses limits between which no value lies.
+pub(super) fn check_clamp(low: f32, high: f32) -> Result<()> {
+    if low.is_nan() || low == f32::INFINITY {
+        return Err(Error::out_of_range("low", low, "a number below infinity"));
+    }
+    if !(high >= low && high > f32::NEG_INFINITY) {
+        return Err(Error::out_of_range(
+            "high",
+            high,
+            format!("at least {low}, the low limit, and above -infinity"),
+        ));
+    }
+    Ok(())
+}
+
+impl Quantization {
+    /// What the header holds: a flag, and numbers that are zeros where there is none.
+    fn stored(found: Option<Self>, in_u8: u32, in_i8: u32) -> (u32, Self) {
+        match found {
+            None => (0, Quantization { scale: 0.0, zero_point: 0, code_type: CodeType::U8, limits: (0, 0) }),
+            Some(found) if found.code_type == CodeType::I8 => (in_i8, found),
+            Some(found) => (in_u8, found),
+        }
+    }
+
     /// Refuses parameters that no quantizer makes.
     pub(super) fn check(&self) -> Result<()> {
         if !(self.scale.is_finite() && self.scale > 0.0) {

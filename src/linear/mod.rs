@@ -17,6 +17,7 @@ mod int4;
 mod layer;
 mod layout;
 mod matmul;
+mod operand;
 mod pack;
 mod pack_int4;
 mod panels;
@@ -25,7 +26,8 @@ mod size;
 mod sparse;
 mod weights;
 
-pub use layer::{PackedLinear, write_bias, write_input_params};
+pub use layer::{PackedLinear, write_bias, write_clamp, write_input_params, write_output_params};
 pub use layout::Format;
 pub use matmul::matmul;
+pub use operand::Operand;
 pub use weights::Weights;

@@ -118,6 +118,8 @@ impl Weights<'_> {
             bias: false,
             zero_points,
             input: None,
+            clamp: None,
+            output: None,
         };
         let sections = header.sections()?;
         Ok((header, sections))

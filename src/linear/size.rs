@@ -75,6 +75,8 @@ fn dense(
         bias: false,
         zero_points,
         input: None,
+        clamp: None,
+        output: None,
     };
     Ok(header.sections()?.total)
 }

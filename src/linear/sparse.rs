@@ -3,12 +3,12 @@
 //! Activations are turned first, so that the rows of an input lie side by side. A weight is then one broadcast and one
 //! multiply-add for every 4 to 16 rows, and its place only chooses which input to read.
 
-use super::finish::Finish;
+use super::finish::{Epilogue, Finish};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
+use super::operand::Operand;
 use super::panels::Cut;
 use crate::context::Context;
-use crate::element::Element;
 use crate::kernels::{Group, LANES, Operation, TileMut, Token, for_each_tile};
 use bytemuck::Pod;
 use ndarray::ArrayViewMut2;
@@ -39,22 +39,24 @@ fn piece(layer: &PackedLinear<'_>, lanes: usize) -> (usize, usize) {
 }
 
 /// A sparse f32 layer; `turned` as `turn_floats` made it for `lanes`.
-pub(super) fn float<Y: Element>(
+pub(super) fn float<Y: Operand>(
     context: &Context,
     layer: &PackedLinear<'_>,
     turned: &[f32],
     y: ArrayViewMut2<'_, Y>,
 ) {
+    let epilogue = Epilogue::of(layer);
     let lanes = lanes(y.nrows());
     for_each_tile(context, y, piece(layer, lanes), |at, tile| {
         let block = turned.get(at.0 * layer.in_features()..).unwrap_or_default();
-        let operation = Float { layer, block, lanes, first: at.1, tile };
+        let operation = Float { layer, epilogue, block, lanes, first: at.1, tile };
         context.isa().run(operation);
     });
 }
 
 struct Float<'a, Y> {
     layer: &'a PackedLinear<'a>,
+    epilogue: Epilogue,
     /// From the block of lanes on.
     block: &'a [f32],
     lanes: usize,
@@ -62,7 +64,7 @@ struct Float<'a, Y> {
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Element> Operation for Float<'_, Y> {
+impl<Y: Operand> Operation for Float<'_, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(self, token: T) {
@@ -74,7 +76,7 @@ impl<Y: Element> Operation for Float<'_, Y> {
     }
 }
 
-impl<Y: Element> Float<'_, Y> {
+impl<Y: Operand> Float<'_, Y> {
     #[inline(always)]
     fn multiply<T: Token, const G: usize>(mut self, token: T) {
         let block = self.block.get(..self.layer.in_features() * G * LANES).unwrap_or_default();
@@ -92,7 +94,7 @@ impl<Y: Element> Float<'_, Y> {
                 for sum in sums.iter_mut() {
                     *sum += bias;
                 }
-                *out = Y::narrowed(token, *sums);
+                *out = self.epilogue.finish(token, *sums);
             }
             waiting.add(token, &mut self.tile, col, out);
         }
@@ -150,25 +152,27 @@ impl<Y: Pod + Default, const G: usize> Columns<Y, G> {
 }
 
 /// A sparse f32 layer and a single row: nothing to turn, each weight reads its input where it is.
-pub(super) fn float_row<Y: Element>(
+pub(super) fn float_row<Y: Operand>(
     context: &Context,
     layer: &PackedLinear<'_>,
     row: &[f32],
     y: ArrayViewMut2<'_, Y>,
 ) {
+    let epilogue = Epilogue::of(layer);
     for_each_tile(context, y, piece(layer, 1), |(_, first), tile| {
-        context.isa().run(FloatRow { layer, row, first, tile });
+        context.isa().run(FloatRow { layer, epilogue, row, first, tile });
     });
 }
 
 struct FloatRow<'a, Y> {
     layer: &'a PackedLinear<'a>,
+    epilogue: Epilogue,
     row: &'a [f32],
     first: usize,
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Element> Operation for FloatRow<'_, Y> {
+impl<Y: Operand> Operation for FloatRow<'_, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
@@ -198,7 +202,7 @@ impl<Y: Element> Operation for FloatRow<'_, Y> {
                 }
                 *slot = sum + self.layer.bias_of(output);
             }
-            self.tile.store(0, start, Y::narrowed(token, sums));
+            self.tile.store(0, start, self.epilogue.finish(token, sums));
         }
     }
 }
@@ -207,6 +211,7 @@ impl<Y: Element> Operation for FloatRow<'_, Y> {
 pub(super) fn int8<F: Finish>(
     context: &Context,
     layer: &PackedLinear<'_>,
+    finish: F,
     turned: &[u8],
     (scales, zero_points): (&[f32], &[i32]),
     padded: usize,
@@ -216,12 +221,13 @@ pub(super) fn int8<F: Finish>(
     for_each_tile(context, y, piece(layer, lanes), |at, tile| {
         let scales = scales.get(at.0..).unwrap_or_default();
         let zero_points = zero_points.get(at.0..).unwrap_or_default();
-        context.isa().run(Int8::<F> { layer, turned, padded, lanes, scales, zero_points, at, tile });
+        context.isa().run(Int8 { layer, finish, turned, padded, lanes, scales, zero_points, at, tile });
     });
 }
 
 struct Int8<'a, F: Finish> {
     layer: &'a PackedLinear<'a>,
+    finish: F,
     turned: &'a [u8],
     padded: usize,
     lanes: usize,
@@ -276,7 +282,7 @@ impl<F: Finish> Int8<'_, F> {
                         sums[group][lane].wrapping_sub(zero_points[group][lane].wrapping_mul(column_sum));
                     values[lane] = F::value(sum, scales[group][lane] * column_scale, bias);
                 }
-                out[group] = F::convert(token, values);
+                out[group] = self.finish.convert(token, values);
             }
             waiting.add(token, &mut self.tile, col, out);
         }

@@ -46,6 +46,18 @@ impl Divisor {
         steps
     }
 
+    /// As [`steps`](Divisor::steps), of any whole number of vectors.
+    #[inline(always)]
+    pub(crate) fn steps_of<const N: usize>(self, values: [f32; N]) -> [i32; N] {
+        const { assert!(N.is_multiple_of(WIDTH)) };
+        let mut steps = [0; N];
+        for (steps, values) in steps.as_chunks_mut::<WIDTH>().0.iter_mut().zip(values.as_chunks::<WIDTH>().0)
+        {
+            *steps = self.vector(*values);
+        }
+        steps
+    }
+
     #[inline(always)]
     fn vector(self, values: [f32; WIDTH]) -> [i32; WIDTH] {
         let mut steps = [0; WIDTH];
