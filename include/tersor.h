@@ -3553,6 +3553,11 @@ tersor_status tersor_pack_sparse_i8(const tersor_context *context,
                                     void *packed,
                                     size_t packed_bytes);
 
+/* ============================================================================================================
+ * What a packed layer has beside its weights: a bias, limits, and the quantization of what it reads and writes. All of it is written
+ * into the packed bytes, in place.
+ * ============================================================================================================ */
+
 /**
  * Gives a packed layer a bias.
  *
@@ -3602,6 +3607,57 @@ tersor_status tersor_packed_set_input_u8(float scale,
                                          int32_t zero_point,
                                          void *packed,
                                          size_t packed_bytes);
+
+/**
+ * Limits the output of a packed layer: y = min(max(y, low), high), after the bias and before y is rounded. ReLU is 0 and
+ * infinity, ReLU6 is 0 and 6. NaN stays NaN. It takes no pass of its own over y.
+ *
+ * @param low     below infinity
+ * @param high    at least `low`, and above -infinity
+ * @param packed  changed in place
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_packed_set_clamp(float low,
+                                      float high,
+                                      void *packed,
+                                      size_t packed_bytes);
+
+/**
+ * Gives a packed layer of any kind a fixed quantization of its output to int8, from calibration, for
+ * `tersor_linear_forward_i8` and `tersor_linear_forward_f32_i8`.
+ *
+ * @param scale       finite and above 0
+ * @param zero_point  an int8 code
+ * @param packed      changed in place
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_packed_set_output_i8(float scale,
+                                          int32_t zero_point,
+                                          void *packed,
+                                          size_t packed_bytes);
+
+/**
+ * Gives a packed layer of any kind a fixed quantization of its output to uint8, from calibration, for
+ * `tersor_linear_forward_u8` and `tersor_linear_forward_f32_u8`.
+ *
+ * @param scale       finite and above 0
+ * @param zero_point  an uint8 code
+ * @param packed      changed in place
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_packed_set_output_u8(float scale,
+                                          int32_t zero_point,
+                                          void *packed,
+                                          size_t packed_bytes);
 
 /**
  * Checks packed bytes, and says what layer they hold.
@@ -3712,6 +3768,160 @@ tersor_status tersor_linear_forward_bf16(const tersor_context *context,
                                          size_t scratch_bytes,
                                          tersor_bf16 *y,
                                          size_t y_stride);
+
+/**
+ * As `tersor_linear_forward_f32`, from int8 codes to int8 codes: x is quantized as `tersor_packed_set_input_i8` said, and y
+ * becomes what quantizing the f32 y as `tersor_packed_set_output_i8` said would give, to the bit. So a chain of layers need
+ * not leave int8.
+ *
+ * @param x              `m` rows of `k` codes
+ * @param packed         the layer
+ * @param scratch        memory that the call may use; any alignment
+ * @param scratch_bytes  at least what `tersor_linear_forward_size` says
+ * @param y              receives `m` rows of `n` codes
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_OUT_OF_RANGE`
+ *         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_input_i8` or `tersor_packed_set_output_i8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_linear_forward_i8(const tersor_context *context,
+                                       const int8_t *x,
+                                       size_t m,
+                                       size_t x_stride,
+                                       const void *packed,
+                                       size_t packed_bytes,
+                                       void *scratch,
+                                       size_t scratch_bytes,
+                                       int8_t *y,
+                                       size_t y_stride);
+
+/**
+ * As `tersor_linear_forward_f32`, from uint8 codes to uint8 codes: x is quantized as `tersor_packed_set_input_u8` said, and y
+ * becomes what quantizing the f32 y as `tersor_packed_set_output_u8` said would give, to the bit. So a chain of layers need
+ * not leave uint8.
+ *
+ * @param x              `m` rows of `k` codes
+ * @param packed         the layer
+ * @param scratch        memory that the call may use; any alignment
+ * @param scratch_bytes  at least what `tersor_linear_forward_size` says
+ * @param y              receives `m` rows of `n` codes
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_OUT_OF_RANGE`
+ *         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_input_u8` or `tersor_packed_set_output_u8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_linear_forward_u8(const tersor_context *context,
+                                       const uint8_t *x,
+                                       size_t m,
+                                       size_t x_stride,
+                                       const void *packed,
+                                       size_t packed_bytes,
+                                       void *scratch,
+                                       size_t scratch_bytes,
+                                       uint8_t *y,
+                                       size_t y_stride);
+
+/**
+ * As `tersor_linear_forward_f32`, to int8 codes: the first of a chain of layers. See `tersor_linear_forward_i8`.
+ *
+ * @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+ * @param packed         the layer
+ * @param scratch        memory that the call may use; any alignment
+ * @param scratch_bytes  at least what `tersor_linear_forward_size` says
+ * @param y              receives `m` rows of `n` codes
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_NOT_FINITE`; `TERSOR_E_OUT_OF_RANGE`
+ *         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_output_i8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_linear_forward_f32_i8(const tersor_context *context,
+                                           const float *x,
+                                           size_t m,
+                                           size_t x_stride,
+                                           const void *packed,
+                                           size_t packed_bytes,
+                                           void *scratch,
+                                           size_t scratch_bytes,
+                                           int8_t *y,
+                                           size_t y_stride);
+
+/**
+ * As `tersor_linear_forward_f32`, to uint8 codes: the first of a chain of layers. See `tersor_linear_forward_u8`.
+ *
+ * @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+ * @param packed         the layer
+ * @param scratch        memory that the call may use; any alignment
+ * @param scratch_bytes  at least what `tersor_linear_forward_size` says
+ * @param y              receives `m` rows of `n` codes
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_NOT_FINITE`; `TERSOR_E_OUT_OF_RANGE`
+ *         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_output_u8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_linear_forward_f32_u8(const tersor_context *context,
+                                           const float *x,
+                                           size_t m,
+                                           size_t x_stride,
+                                           const void *packed,
+                                           size_t packed_bytes,
+                                           void *scratch,
+                                           size_t scratch_bytes,
+                                           uint8_t *y,
+                                           size_t y_stride);
+
+/**
+ * As `tersor_linear_forward_f32`, from int8 codes: the last of a chain of layers. See `tersor_linear_forward_i8`.
+ *
+ * @param x              `m` rows of `k` codes
+ * @param packed         the layer
+ * @param scratch        memory that the call may use; any alignment
+ * @param scratch_bytes  at least what `tersor_linear_forward_size` says
+ * @param y              receives `m` rows of `n` numbers
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_OUT_OF_RANGE`
+ *         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_input_i8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_linear_forward_i8_f32(const tersor_context *context,
+                                           const int8_t *x,
+                                           size_t m,
+                                           size_t x_stride,
+                                           const void *packed,
+                                           size_t packed_bytes,
+                                           void *scratch,
+                                           size_t scratch_bytes,
+                                           float *y,
+                                           size_t y_stride);
+
+/**
+ * As `tersor_linear_forward_f32`, from uint8 codes: the last of a chain of layers. See `tersor_linear_forward_u8`.
+ *
+ * @param x              `m` rows of `k` codes
+ * @param packed         the layer
+ * @param scratch        memory that the call may use; any alignment
+ * @param scratch_bytes  at least what `tersor_linear_forward_size` says
+ * @param y              receives `m` rows of `n` numbers
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_OUT_OF_RANGE`
+ *         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_input_u8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_linear_forward_u8_f32(const tersor_context *context,
+                                           const uint8_t *x,
+                                           size_t m,
+                                           size_t x_stride,
+                                           const void *packed,
+                                           size_t packed_bytes,
+                                           void *scratch,
+                                           size_t scratch_bytes,
+                                           float *y,
+                                           size_t y_stride);
 
 /**
  * The exact int32 product of int8 codes with the codes of a packed integer layer, without scales and bias:

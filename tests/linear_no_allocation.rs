@@ -6,6 +6,7 @@ use ndarray::Array2;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tersor::linear::{Format, PackedLinear, Weights};
+use tersor::quant::{CodeType, Params};
 use tersor::{Context, Isa, Parallel, f16};
 
 struct Counting;
@@ -51,14 +52,21 @@ fn forward_with_allocates_nothing() {
         Weights::from(ones.0.view()).sparse(),
         Weights::int8(ones.1.view(), &[0.5], &[]).sparse(),
     ]
-    .map(|weights| PackedLinear::new(weights).unwrap());
+    .map(|weights| {
+        let params = Params::new(CodeType::I8, vec![0.5], vec![3], None).unwrap();
+        PackedLinear::new(weights).unwrap().with_relu().unwrap().with_output_params(&params).unwrap()
+    });
     for rows in [1, 40] {
         let x = Array2::from_elem((rows, inputs), 1.0_f32);
         let narrow = x.map(|x| f16::from_f32(*x));
         let codes = Array2::from_elem((rows, inputs), 3_u8);
         let mut y = Array2::<f32>::zeros((rows, outputs));
+        let mut y_codes = Array2::<i8>::zeros((rows, outputs));
         let mut sums = Array2::<i32>::zeros((rows, outputs));
         for layer in &layers {
+            let params = Params::new(CodeType::U8, vec![0.1], vec![5], None).unwrap();
+            let chained =
+                layer.format().is_integer().then(|| layer.clone().with_input_params(&params).unwrap());
             let mut scratch = vec![0; layer.scratch_bytes(rows).unwrap()];
             for &isa in Isa::available() {
                 let context = Context::new().unwrap().with_isa(isa).with_parallel(Parallel::Serial);
@@ -66,6 +74,10 @@ fn forward_with_allocates_nothing() {
                     let before = ALLOCATIONS.load(Ordering::Relaxed);
                     layer.forward_with(x.view(), y.view_mut(), &mut scratch).unwrap();
                     layer.forward_with(narrow.t().reversed_axes(), y.view_mut(), &mut scratch).unwrap();
+                    layer.forward_with(x.view(), y_codes.view_mut(), &mut scratch).unwrap();
+                    if let Some(chained) = &chained {
+                        chained.forward_with(codes.view(), y_codes.view_mut(), &mut scratch).unwrap();
+                    }
                     if layer.format().is_integer() && layer.format() != Format::Int4 {
                         layer.forward_codes_with(codes.view(), &[5], sums.view_mut(), &mut scratch).unwrap();
                     }

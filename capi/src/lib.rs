@@ -56,4 +56,6 @@ pub mod adagrad;
 
 pub mod pack;
 
+pub mod packed;
+
 pub mod linear;

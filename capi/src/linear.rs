@@ -3,14 +3,14 @@
 use crate::context::tersor_context;
 use crate::ffi::{Caller, Plain};
 use crate::mask::{tersor_bf16, tersor_f16};
-use crate::pack::layer;
+use crate::packed::layer;
 use crate::panic::export;
 use crate::quantize::Matrix;
 use crate::status::{Failure, Rename, tersor_status};
 use std::ffi::c_void;
-use tersor::linear::matmul;
+use tersor::linear::{Operand, matmul};
 use tersor::ndarray::ArrayView2;
-use tersor::{Element, bf16, f16};
+use tersor::{bf16, f16};
 
 /// How many bytes of scratch memory `tersor_linear_forward_*` and `tersor_matmul_i8` and `_u8` need.
 ///
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn tersor_linear_forward_f32(
 ) -> tersor_status {
     export(|caller| {
         let scratch = caller.bytes_mut("scratch", scratch, scratch_bytes)?;
-        forward::<f32>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
+        forward::<f32, f32>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
     })
 }
 
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn tersor_linear_forward_f16(
 ) -> tersor_status {
     export(|caller| {
         let scratch = caller.bytes_mut("scratch", scratch, scratch_bytes)?;
-        forward::<f16>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
+        forward::<f16, f16>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
     })
 }
 
@@ -122,7 +122,198 @@ pub unsafe extern "C" fn tersor_linear_forward_bf16(
 ) -> tersor_status {
     export(|caller| {
         let scratch = caller.bytes_mut("scratch", scratch, scratch_bytes)?;
-        forward::<bf16>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
+        forward::<bf16, bf16>(
+            caller,
+            context,
+            (x, m, x_stride),
+            (packed, packed_bytes),
+            scratch,
+            (y, y_stride),
+        )
+    })
+}
+
+/// As `tersor_linear_forward_f32`, from int8 codes to int8 codes: x is quantized as `tersor_packed_set_input_i8` said, and y
+/// becomes what quantizing the f32 y as `tersor_packed_set_output_i8` said would give, to the bit. So a chain of layers need
+/// not leave int8.
+///
+/// @param x              `m` rows of `k` codes
+/// @param packed         the layer
+/// @param scratch        memory that the call may use; any alignment
+/// @param scratch_bytes  at least what `tersor_linear_forward_size` says
+/// @param y              receives `m` rows of `n` codes
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_OUT_OF_RANGE`
+///         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_input_i8` or `tersor_packed_set_output_i8`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_linear_forward_i8(
+    context: *const tersor_context,
+    x: *const i8,
+    m: usize,
+    x_stride: usize,
+    packed: *const c_void,
+    packed_bytes: usize,
+    scratch: *mut c_void,
+    scratch_bytes: usize,
+    y: *mut i8,
+    y_stride: usize,
+) -> tersor_status {
+    export(|caller| {
+        let scratch = caller.bytes_mut("scratch", scratch, scratch_bytes)?;
+        forward::<i8, i8>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
+    })
+}
+
+/// As `tersor_linear_forward_f32`, from uint8 codes to uint8 codes: x is quantized as `tersor_packed_set_input_u8` said, and y
+/// becomes what quantizing the f32 y as `tersor_packed_set_output_u8` said would give, to the bit. So a chain of layers need
+/// not leave uint8.
+///
+/// @param x              `m` rows of `k` codes
+/// @param packed         the layer
+/// @param scratch        memory that the call may use; any alignment
+/// @param scratch_bytes  at least what `tersor_linear_forward_size` says
+/// @param y              receives `m` rows of `n` codes
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_OUT_OF_RANGE`
+///         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_input_u8` or `tersor_packed_set_output_u8`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_linear_forward_u8(
+    context: *const tersor_context,
+    x: *const u8,
+    m: usize,
+    x_stride: usize,
+    packed: *const c_void,
+    packed_bytes: usize,
+    scratch: *mut c_void,
+    scratch_bytes: usize,
+    y: *mut u8,
+    y_stride: usize,
+) -> tersor_status {
+    export(|caller| {
+        let scratch = caller.bytes_mut("scratch", scratch, scratch_bytes)?;
+        forward::<u8, u8>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
+    })
+}
+
+/// As `tersor_linear_forward_f32`, to int8 codes: the first of a chain of layers. See `tersor_linear_forward_i8`.
+///
+/// @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+/// @param packed         the layer
+/// @param scratch        memory that the call may use; any alignment
+/// @param scratch_bytes  at least what `tersor_linear_forward_size` says
+/// @param y              receives `m` rows of `n` codes
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_NOT_FINITE`; `TERSOR_E_OUT_OF_RANGE`
+///         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_output_i8`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_linear_forward_f32_i8(
+    context: *const tersor_context,
+    x: *const f32,
+    m: usize,
+    x_stride: usize,
+    packed: *const c_void,
+    packed_bytes: usize,
+    scratch: *mut c_void,
+    scratch_bytes: usize,
+    y: *mut i8,
+    y_stride: usize,
+) -> tersor_status {
+    export(|caller| {
+        let scratch = caller.bytes_mut("scratch", scratch, scratch_bytes)?;
+        forward::<f32, i8>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
+    })
+}
+
+/// As `tersor_linear_forward_f32`, to uint8 codes: the first of a chain of layers. See `tersor_linear_forward_u8`.
+///
+/// @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+/// @param packed         the layer
+/// @param scratch        memory that the call may use; any alignment
+/// @param scratch_bytes  at least what `tersor_linear_forward_size` says
+/// @param y              receives `m` rows of `n` codes
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_NOT_FINITE`; `TERSOR_E_OUT_OF_RANGE`
+///         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_output_u8`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_linear_forward_f32_u8(
+    context: *const tersor_context,
+    x: *const f32,
+    m: usize,
+    x_stride: usize,
+    packed: *const c_void,
+    packed_bytes: usize,
+    scratch: *mut c_void,
+    scratch_bytes: usize,
+    y: *mut u8,
+    y_stride: usize,
+) -> tersor_status {
+    export(|caller| {
+        let scratch = caller.bytes_mut("scratch", scratch, scratch_bytes)?;
+        forward::<f32, u8>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
+    })
+}
+
+/// As `tersor_linear_forward_f32`, from int8 codes: the last of a chain of layers. See `tersor_linear_forward_i8`.
+///
+/// @param x              `m` rows of `k` codes
+/// @param packed         the layer
+/// @param scratch        memory that the call may use; any alignment
+/// @param scratch_bytes  at least what `tersor_linear_forward_size` says
+/// @param y              receives `m` rows of `n` numbers
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_OUT_OF_RANGE`
+///         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_input_i8`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_linear_forward_i8_f32(
+    context: *const tersor_context,
+    x: *const i8,
+    m: usize,
+    x_stride: usize,
+    packed: *const c_void,
+    packed_bytes: usize,
+    scratch: *mut c_void,
+    scratch_bytes: usize,
+    y: *mut f32,
+    y_stride: usize,
+) -> tersor_status {
+    export(|caller| {
+        let scratch = caller.bytes_mut("scratch", scratch, scratch_bytes)?;
+        forward::<i8, f32>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
+    })
+}
+
+/// As `tersor_linear_forward_f32`, from uint8 codes: the last of a chain of layers. See `tersor_linear_forward_u8`.
+///
+/// @param x              `m` rows of `k` codes
+/// @param packed         the layer
+/// @param scratch        memory that the call may use; any alignment
+/// @param scratch_bytes  at least what `tersor_linear_forward_size` says
+/// @param y              receives `m` rows of `n` numbers
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_OUT_OF_RANGE`
+///         for a stride; `TERSOR_E_UNSUPPORTED` for a layer without `tersor_packed_set_input_u8`
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_linear_forward_u8_f32(
+    context: *const tersor_context,
+    x: *const u8,
+    m: usize,
+    x_stride: usize,
+    packed: *const c_void,
+    packed_bytes: usize,
+    scratch: *mut c_void,
+    scratch_bytes: usize,
+    y: *mut f32,
+    y_stride: usize,
+) -> tersor_status {
+    export(|caller| {
+        let scratch = caller.bytes_mut("scratch", scratch, scratch_bytes)?;
+        forward::<u8, f32>(caller, context, (x, m, x_stride), (packed, packed_bytes), scratch, (y, y_stride))
     })
 }
 
@@ -240,17 +431,17 @@ pub unsafe extern "C" fn tersor_matmul_f32(
     })
 }
 
-fn forward<E: Element + Plain>(
+fn forward<X: Operand + Plain, Y: Operand + Plain>(
     caller: Caller,
     context: *const tersor_context,
-    (x, m, x_stride): (*const E::C, usize, usize),
+    (x, m, x_stride): (*const X::C, usize, usize),
     (packed, packed_bytes): (*const c_void, usize),
     scratch: &mut [u8],
-    (y, y_stride): (*mut E::C, usize),
+    (y, y_stride): (*mut Y::C, usize),
 ) -> Result<(), Failure> {
     let context = caller.context(context)?;
     let layer = layer(caller, packed, packed_bytes)?;
-    let x: ArrayView2<'_, E> = caller.matrix("x", x, m, layer.in_features(), x_stride)?;
-    let y = caller.matrix_mut::<E>("y", y, m, layer.out_features(), y_stride)?;
+    let x: ArrayView2<'_, X> = caller.matrix("x", x, m, layer.in_features(), x_stride)?;
+    let y = caller.matrix_mut::<Y>("y", y, m, layer.out_features(), y_stride)?;
     Ok(context.scope(|| layer.forward_with(x, y, scratch))?)
 }

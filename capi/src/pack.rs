@@ -9,9 +9,8 @@ use crate::mask::{count_of, tersor_bf16, tersor_f16};
 use crate::panic::export;
 use crate::status::{Failure, Rename, tersor_status};
 use std::ffi::c_void;
-use tersor::linear::{Format, PackedLinear, Weights, write_bias, write_input_params};
+use tersor::linear::{Format, Weights};
 use tersor::ndarray::ArrayView2;
-use tersor::quant::{Code, Params};
 use tersor::{bf16, f16};
 
 /// How many bytes `tersor_pack_f32` writes for `n` x `k` weights.
@@ -438,92 +437,6 @@ pub unsafe extern "C" fn tersor_pack_sparse_i8(
     })
 }
 
-/// Gives a packed layer a bias.
-///
-/// @param bias    `n` numbers, all finite
-/// @param n       the outputs of the layer
-/// @param packed  changed in place
-/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_LENGTH` when the layer has another number of outputs; `TERSOR_E_NOT_FINITE`
-///
-/// Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tersor_packed_set_bias(
-    bias: *const f32,
-    n: usize,
-    packed: *mut c_void,
-    packed_bytes: usize,
-) -> tersor_status {
-    export(|caller| {
-        let bias: &[f32] = caller.input("bias", bias, n)?;
-        Ok(write_bias(caller.bytes_mut("packed", packed, packed_bytes)?, bias)?)
-    })
-}
-
-/// Gives a packed integer layer a fixed quantization of its input to int8, from calibration. Without one, each row of the
-/// input gets a scale of its own when it is multiplied.
-///
-/// @param scale       finite and above 0
-/// @param zero_point  an int8 code
-/// @param packed      changed in place
-/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_UNSUPPORTED` for a layer of floats
-///
-/// Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tersor_packed_set_input_i8(
-    scale: f32,
-    zero_point: i32,
-    packed: *mut c_void,
-    packed_bytes: usize,
-) -> tersor_status {
-    export(|caller| set_input::<i8>(caller, scale, zero_point, packed, packed_bytes))
-}
-
-/// Gives a packed integer layer a fixed quantization of its input to uint8, from calibration. Without one, each row of the
-/// input gets a scale of its own when it is multiplied.
-///
-/// @param scale       finite and above 0
-/// @param zero_point  an uint8 code
-/// @param packed      changed in place
-/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE`; `TERSOR_E_UNSUPPORTED` for a layer of floats
-///
-/// Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tersor_packed_set_input_u8(
-    scale: f32,
-    zero_point: i32,
-    packed: *mut c_void,
-    packed_bytes: usize,
-) -> tersor_status {
-    export(|caller| set_input::<u8>(caller, scale, zero_point, packed, packed_bytes))
-}
-
-/// Checks packed bytes, and says what layer they hold.
-///
-/// @param out_n  receives the number of outputs; NULL is allowed
-/// @param out_k  receives the number of inputs; NULL is allowed
-/// @return `TERSOR_E_LAYOUT`
-///
-/// Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tersor_packed_shape(
-    packed: *const c_void,
-    packed_bytes: usize,
-    out_n: *mut usize,
-    out_k: *mut usize,
-) -> tersor_status {
-    export(|caller| {
-        let layer = layer(caller, packed, packed_bytes)?;
-        let (out_n, out_k) = (caller.optional_out("out_n", out_n)?, caller.optional_out("out_k", out_k)?);
-        if let Some(out) = out_n {
-            out.set(layer.out_features());
-        }
-        if let Some(out) = out_k {
-            out.set(layer.in_features());
-        }
-        Ok(())
-    })
-}
-
 /// A zero point for each of `n` outputs and group of inputs, without gaps; `None` for NULL. `group_size` is above 0.
 fn group_zero_points<'a>(
     caller: Caller,
@@ -587,18 +500,6 @@ fn pack(
     context.scope(|| weights.pack_into(packed)).renamed(&[("in_features", "k")])
 }
 
-fn set_input<C: Code>(
-    caller: Caller,
-    scale: f32,
-    zero_point: i32,
-    packed: *mut c_void,
-    packed_bytes: usize,
-) -> Result<(), Failure> {
-    let params = Params::new(C::TYPE, vec![scale], vec![zero_point], None);
-    let params = params.renamed(&[("scales[0]", "scale"), ("zero_points[0]", "zero_point")])?;
-    Ok(write_input_params(caller.bytes_mut("packed", packed, packed_bytes)?, &params)?)
-}
-
 fn masked<'a>(
     caller: Caller,
     weights: Weights<'a>,
@@ -611,12 +512,4 @@ fn masked<'a>(
         Some(bits) => weights.masked_bits(bits),
         None => weights,
     })
-}
-
-pub(crate) fn layer<'a>(
-    caller: Caller,
-    packed: *const c_void,
-    packed_bytes: usize,
-) -> Result<PackedLinear<'a>, Failure> {
-    Ok(PackedLinear::from_bytes(caller.bytes("packed", packed, packed_bytes)?)?)
 }

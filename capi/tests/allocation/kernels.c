@@ -38,6 +38,7 @@ static uint16_t w16[N * K], x16[M * K], y16[M * N];
 static int8_t codes[N * K], a[M * K];
 static uint8_t ucodes[N * K], mask[(N * K + 7) / 8];
 static int32_t sums[M * N], zeros[K];
+static int8_t y8[M * N];
 static float scales[K], m1[N * K], m2[N * K];
 static int failed;
 
@@ -50,6 +51,8 @@ static void run_layer(const void *packed, size_t bytes) {
     WITHOUT(tersor_linear_forward_f32(NULL, x, M, K, packed, bytes, scratch, scratch_bytes, y, N));
     WITHOUT(tersor_linear_forward_f16(NULL, x16, M, K, packed, bytes, scratch, scratch_bytes, y16, N));
     WITHOUT(tersor_linear_forward_f32(NULL, x, 1, K, packed, bytes, scratch, scratch_bytes, y, N));
+    if (tersor_linear_forward_i8(NULL, a, M, K, packed, bytes, scratch, scratch_bytes, y8, N) == TERSOR_OK)
+        WITHOUT(tersor_linear_forward_i8(NULL, a, M, K, packed, bytes, scratch, scratch_bytes, y8, N));
     if (tersor_matmul_i8(NULL, a, M, K, NULL, 0, packed, bytes, scratch, scratch_bytes, sums, N) == TERSOR_OK)
         WITHOUT(tersor_matmul_i8(NULL, a, M, K, NULL, 0, packed, bytes, scratch, scratch_bytes, sums, N));
     free(scratch);
@@ -108,6 +111,8 @@ int main(void) {
     run_layer(packed, bytes);
     WITHOUT(tersor_packed_set_bias(w, N, packed, bytes));
     OK(tersor_packed_set_input_i8(0.01f, 0, packed, bytes));
+    OK(tersor_packed_set_output_i8(0.01f, 0, packed, bytes));
+    WITHOUT(tersor_packed_set_clamp(0, 6, packed, bytes));
     run_layer(packed, bytes);
     OK(tersor_pack_sparse_f32_size(NULL, w, N, K, K, mask, sizeof mask, &bytes));
     OK(tersor_pack_sparse_f32(NULL, w, N, K, K, mask, sizeof mask, packed, bytes));

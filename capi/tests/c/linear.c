@@ -269,7 +269,79 @@ static void test_codes(void) {
     release(sums);
 }
 
+/* The code of y, by its definition. */
+static int code_of(float y, float scale, int zero_point, int low, int high) {
+    int code = (int)lrintf(y / scale) + zero_point;
+    return code < low ? low : code > high ? high : code;
+}
+
+/* Limits and codes behind a product: y is small enough to be exact, so its codes are known. */
+static void test_epilogue(void) {
+    size_t bytes, float_bytes, scratch_bytes;
+    OK(tersor_pack_i8_size(NULL, N, K, NULL, 0, &bytes));
+    OK(tersor_pack_f32_size(NULL, N, K, &float_bytes));
+    void *packed = guarded(bytes), *floats = guarded(float_bytes);
+    OK(tersor_pack_i8(NULL, codes, N, K, K, NULL, NULL, 1, packed, bytes));
+    OK(tersor_pack_f32(NULL, w, N, K, K, NULL, 0, floats, float_bytes));
+    OK(tersor_packed_set_bias(bias, N, packed, bytes));
+    OK(tersor_packed_set_bias(bias, N, floats, float_bytes));
+    OK(tersor_linear_forward_size(NULL, packed, bytes, M, &scratch_bytes));
+    void *scratch = guarded(scratch_bytes);
+
+    int8_t x_i8[M * K], *y_i8 = ARRAY(int8_t, M * N);
+    uint8_t x_u8[M * K], *y_u8 = ARRAY(uint8_t, M * N);
+    for (size_t i = 0; i < M * K; i++) x_i8[i] = (int8_t)(x[i] / 0.25f), x_u8[i] = (uint8_t)(x[i] / 0.25f + 64);
+    float y[M * N], again[M * N], limited[M * N];
+    memset(y_i8, 7, M * N);
+    REFUSED(TERSOR_E_UNSUPPORTED, "x of i8 codes", *y_i8,
+            tersor_linear_forward_i8(NULL, x_i8, M, K, packed, bytes, scratch, scratch_bytes, y_i8, N));
+    OK(tersor_packed_set_input_i8(0.25f, 0, packed, bytes));
+    REFUSED(TERSOR_E_UNSUPPORTED, "y of i8 codes", *y_i8,
+            tersor_linear_forward_i8(NULL, x_i8, M, K, packed, bytes, scratch, scratch_bytes, y_i8, N));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "high is -1", *y_i8, tersor_packed_set_clamp(0, -1, packed, bytes));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "zero_point", *y_i8, tersor_packed_set_output_u8(0.5f, 256, packed, bytes));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "scale", *y_i8, tersor_packed_set_output_i8(-0.5f, 0, packed, bytes));
+
+    OK(tersor_linear_forward_f32(NULL, x, M, K, packed, bytes, scratch, scratch_bytes, y, N));
+    OK(tersor_linear_forward_i8_f32(NULL, x_i8, M, K, packed, bytes, scratch, scratch_bytes, again, N));
+    CHECK(memcmp(y, again, sizeof y) == 0);
+    OK(tersor_packed_set_output_i8(0.75f, -3, packed, bytes));
+    OK(tersor_linear_forward_i8(NULL, x_i8, M, K, packed, bytes, scratch, scratch_bytes, y_i8, N));
+    for (size_t i = 0; i < M * N; i++) CHECK(y_i8[i] == code_of(y[i], 0.75f, -3, -128, 127));
+    memset(y_i8, 0, M * N);
+    OK(tersor_linear_forward_f32_i8(NULL, x, M, K, packed, bytes, scratch, scratch_bytes, y_i8, N));
+    for (size_t i = 0; i < M * N; i++) CHECK(y_i8[i] == code_of(y[i], 0.75f, -3, -128, 127));
+
+    OK(tersor_packed_set_input_u8(0.25f, 64, packed, bytes));
+    OK(tersor_packed_set_clamp(12, 25, packed, bytes));
+    OK(tersor_packed_set_output_u8(0.1f, 0, packed, bytes));
+    OK(tersor_linear_forward_u8_f32(NULL, x_u8, M, K, packed, bytes, scratch, scratch_bytes, limited, N));
+    OK(tersor_linear_forward_u8(NULL, x_u8, M, K, packed, bytes, scratch, scratch_bytes, y_u8, N));
+    int below = 0, above = 0;
+    for (size_t i = 0; i < M * N; i++) {
+        CHECK(limited[i] == fminf(fmaxf(y[i], 12), 25));
+        CHECK(y_u8[i] == code_of(limited[i], 0.1f, 0, 0, 255));
+        below += y[i] < 12, above += y[i] > 25;
+    }
+    CHECK(below > 0 && above > 0);
+
+    OK(tersor_packed_set_clamp(0, INFINITY, floats, float_bytes));
+    OK(tersor_packed_set_output_u8(0.2f, 5, floats, float_bytes));
+    OK(tersor_linear_forward_size(NULL, floats, float_bytes, M, &scratch_bytes));
+    void *float_scratch = guarded(scratch_bytes);
+    OK(tersor_linear_forward_f32_u8(NULL, x, M, K, floats, float_bytes, float_scratch, scratch_bytes, y_u8, N));
+    product(y, 1);
+    for (size_t i = 0; i < M * N; i++) CHECK(y_u8[i] == code_of(fmaxf(y[i], 0), 0.2f, 5, 0, 255));
+    release(float_scratch);
+    release(y_i8);
+    release(y_u8);
+    release(packed);
+    release(floats);
+    release(scratch);
+}
+
 void test_linear(void) {
+    test_epilogue();
     test_floats();
     test_codes();
     test_int4();
