@@ -88,3 +88,43 @@ fn dynamic_quantization_is_that_of_onnxruntime() {
     }
     assert!(seen >= 8, "{seen}");
 }
+
+/// The activations are integers that 8 bits hold, so only the rounding of f32 sums may differ: onnxruntime multiplies in f32.
+#[test]
+fn int4_weights_in_groups_mean_what_they_mean_to_onnxruntime() {
+    let golden = Golden::load("onnxruntime_int4");
+    for case in &golden.cases {
+        let tensor = |key: &str| format!("{}.{key}", name(case));
+        let shape = |key: &str| <[usize; 2]>::try_from(golden.shape(&tensor(key))).unwrap();
+        let group = case["options"]["group"].as_u64().unwrap() as usize;
+        let matrix = |key: &str| Array2::from_shape_vec(shape(key), golden.f32(&tensor(key))).unwrap();
+        let (x, scales, expected) = (matrix("x"), matrix("scales"), matrix("y"));
+        // Codes from 0 to 15 there, from -8 here; without zero points 8 is zero there.
+        let moved = |key: &str| {
+            let codes = golden.u8(&tensor(key)).into_iter().map(|code| i32::from(code) - 8);
+            Array2::from_shape_vec(shape(key), codes.collect()).unwrap()
+        };
+        let codes = moved("codes").mapv(|code| code as i8);
+        let zero_points = golden.has(&tensor("zero_points")).then(|| moved("zero_points"));
+        let zero_points = zero_points.as_ref().map(|zeros| zeros.view());
+        let layer =
+            PackedLinear::new(Weights::int4(codes.view(), group, scales.view(), zero_points)).unwrap();
+        for context in every_isa() {
+            let mut y = Array2::<f32>::zeros(expected.dim());
+            context.scope(|| layer.forward(x.view(), y.view_mut())).unwrap();
+            for ((m, n), y) in y.indexed_iter() {
+                let weight = |k: usize| {
+                    let zero = zero_points.map_or(0, |zeros| zeros[[n, k / group]]);
+                    f64::from(scales[[n, k / group]]) * f64::from(i32::from(codes[[n, k]]) - zero)
+                };
+                let magnitude: f64 =
+                    (0..x.ncols()).map(|k| f64::from(x[[m, k]]).abs() * weight(k).abs()).sum();
+                // Their sum in f32, and ours, which counts activations from -128: at most twice the magnitude.
+                let bound = (x.ncols() as f64 + 3.0 * 256.0) * 2.0_f64.powi(-24) * magnitude;
+                let error = (f64::from(*y) - f64::from(expected[[m, n]])).abs();
+                assert!(error <= bound, "{} {context:?}: {y} {}", name(case), expected[[m, n]]);
+            }
+        }
+    }
+    assert_eq!(golden.cases.len(), 8);
+}
