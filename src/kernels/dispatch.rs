@@ -175,6 +175,19 @@ pub(crate) trait Token: Copy {
         int4::multiply(rows, tile, sums);
     }
 
+    /// `sums[n] += sum over j and i of codes[taps[j][i] + n] * weights[j][n][i]`, exact; over the shorter of the slices. Taps
+    /// whose codes end before the `n`th count nothing.
+    #[inline(always)]
+    fn dot_channels(
+        self,
+        codes: &[Self::Staged],
+        taps: &[[usize; 4]],
+        weights: &[[Group<i8>; TILE]],
+        sums: &mut [i32; TILE],
+    ) {
+        dot::dot_channels(codes, taps, weights, sums);
+    }
+
     /// As [`multiply_int4`](Token::multiply_int4) of one row and several tiles, all of the same depth. Weights pass by once, and
     /// several streams of them come faster than one.
     #[inline(always)]

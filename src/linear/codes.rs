@@ -42,6 +42,10 @@ pub(super) struct Spans {
     pub(super) of_uint8: bool,
 }
 
+impl Spans {
+    pub(super) const NONE: Self = Spans { count: 0, len: 0, factor: 0, of_uint8: false };
+}
+
 /// The size of a staged code.
 pub(super) struct StagedBytes;
 
@@ -130,7 +134,20 @@ impl<'a> CodeRows<'a> {
         });
     }
 
-    fn for_each_rows(&mut self, context: &Context, body: impl Fn(usize, Staging<'_>) + Sync) {
+    /// The first `rows` rows.
+    pub(super) fn first(&mut self, context: &Context, rows: usize) -> CodeRows<'_> {
+        let size = context.isa().run(StagedBytes);
+        CodeRows {
+            codes: self.codes.get_mut(..rows * self.padded * size).unwrap_or_default(),
+            scales: self.scales.get_mut(..rows).unwrap_or_default(),
+            zero_points: self.zero_points.get_mut(..rows).unwrap_or_default(),
+            sums: self.sums.get_mut(..rows * self.spans.count).unwrap_or_default(),
+            ..*self
+        }
+    }
+
+    /// Calls `body(first, rows)`, which writes the rows from `first` on.
+    pub(super) fn for_each_rows(&mut self, context: &Context, body: impl Fn(usize, Staging<'_>) + Sync) {
         let row_bytes = self.padded * context.isa().run(StagedBytes);
         let spans = self.spans;
         let sums = (spans.count > 0).then(|| Rows::new(&mut *self.sums, spans.count));
@@ -160,7 +177,7 @@ impl<'a> CodeRows<'a> {
 
 /// Scale and zero point of uint8 codes for a finite range that holds 0.
 #[inline(always)]
-fn parameters_of(low: f32, high: f32) -> (f32, i32) {
+pub(super) fn parameters_of(low: f32, high: f32) -> (f32, i32) {
     let range = high - low;
     // Beyond the largest f32 the range has to be divided before it is taken.
     let scale = if range.is_finite() { range / 255.0 } else { high / 255.0 - low / 255.0 };
@@ -172,7 +189,7 @@ fn parameters_of(low: f32, high: f32) -> (f32, i32) {
 }
 
 /// Some rows of a [`CodeRows`].
-struct Staging<'a> {
+pub(super) struct Staging<'a> {
     scales: &'a mut [f32],
     zero_points: &'a mut [i32],
     sums: &'a mut [i32],
@@ -182,12 +199,12 @@ struct Staging<'a> {
 }
 
 impl Staging<'_> {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.scales.len().min(self.zero_points.len())
     }
 
     #[inline(always)]
-    fn codes<S: Staged>(&mut self, row: usize) -> &mut [S] {
+    pub(super) fn codes<S: Staged>(&mut self, row: usize) -> &mut [S] {
         let bytes = self.codes.get_mut(row * self.row_bytes..(row + 1) * self.row_bytes);
         bytemuck::try_cast_slice_mut(bytes.unwrap_or_default()).unwrap_or_default()
     }
@@ -195,7 +212,7 @@ impl Staging<'_> {
     /// What a row ends with: its parameters (the zero point that of the uint8 code), zeros as padding, and the sums of its
     /// codes.
     #[inline(always)]
-    fn finish<S: Staged>(&mut self, row: usize, inputs: usize, (scale, zero_point): (f32, i32)) {
+    pub(super) fn finish<S: Staged>(&mut self, row: usize, inputs: usize, (scale, zero_point): (f32, i32)) {
         self.scales[row] = scale;
         self.zero_points[row] = zero_point - S::OFFSET;
         let codes = self.codes::<S>(row);

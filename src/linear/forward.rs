@@ -59,7 +59,8 @@ impl PackedLinear<'_> {
         x: ArrayView2<'_, X>,
         y: ArrayViewMut2<'_, Y>,
     ) -> Result<()> {
-        self.check_operands::<X, Y>(x.dim(), y.dim())?;
+        self.check_shapes(x.dim(), y.dim())?;
+        self.check_types::<X, Y>()?;
         let x = X::source(x);
         let dense = !self.format().is_integer() && !self.format().is_sparse();
         let bytes = if dense && x.as_row().is_some() { 0 } else { self.scratch_bytes(x.rows())? };
@@ -77,7 +78,8 @@ impl PackedLinear<'_> {
         y: ArrayViewMut2<'_, Y>,
         scratch: &mut [u8],
     ) -> Result<()> {
-        self.check_operands::<X, Y>(x.dim(), y.dim())?;
+        self.check_shapes(x.dim(), y.dim())?;
+        self.check_types::<X, Y>()?;
         self.check_scratch(x.nrows(), scratch)?;
         self.run(X::source(x), y, scratch)
     }
@@ -129,8 +131,8 @@ impl PackedLinear<'_> {
         Ok(())
     }
 
-    fn check_operands<X: Operand, Y: Operand>(&self, x: (usize, usize), y: (usize, usize)) -> Result<()> {
-        self.check_shapes(x, y)?;
+    /// Refuses codes of which the layer has no parameters.
+    pub(super) fn check_types<X: Operand, Y: Operand>(&self) -> Result<()> {
         let sides = [("x", X::CODES, "input", self.input()), ("y", Y::CODES, "output", self.output())];
         for (argument, codes, side, params) in sides {
             let known = params.map(|params| params.code_type);
@@ -193,14 +195,35 @@ impl PackedLinear<'_> {
         if self.format().is_integer() {
             let mut codes = self.code_rows(context, x.rows(), &mut scratch);
             codes.fill(context, x, self.input())?;
-            match self.format() {
-                Format::Int4 => int4::int4(context, self, &codes, y),
-                _ => self.multiply_codes(context, Scaled::new(Epilogue::of(self)), codes, y, scratch),
-            }
-            return Ok(());
+            self.multiply(context, codes, y, scratch);
+        } else if let Source::Numbers(x) = x {
+            self.multiply_floats(context, x, y, scratch);
+        } // Codes as `x` were refused: a float format has no input parameters.
+        Ok(())
+    }
+
+    /// A layer of an integer format.
+    pub(super) fn multiply<Y: Operand>(
+        &self,
+        context: &Context,
+        codes: CodeRows<'_>,
+        y: ArrayViewMut2<'_, Y>,
+        scratch: Scratch<'_>,
+    ) {
+        match self.format() {
+            Format::Int4 => int4::int4(context, self, &codes, y),
+            _ => self.multiply_codes(context, Scaled::new(Epilogue::of(self)), codes, y, scratch),
         }
-        // Codes as `x` were refused: a float format has no input parameters.
-        let Source::Numbers(x) = x else { return Ok(()) };
+    }
+
+    /// A layer of a float format.
+    pub(super) fn multiply_floats<'s, Y: Operand>(
+        &self,
+        context: &Context,
+        x: FloatView<'s>,
+        y: ArrayViewMut2<'_, Y>,
+        mut scratch: Scratch<'s>,
+    ) {
         match self.format() {
             Format::F16 => self.run_dense::<f16, Y>(context, x, y, scratch),
             Format::Bf16 => self.run_dense::<bf16, Y>(context, x, y, scratch),
@@ -217,7 +240,6 @@ impl PackedLinear<'_> {
             }
             _ => self.run_dense::<f32, Y>(context, x, y, scratch),
         }
-        Ok(())
     }
 
     fn run_dense<'s, W: Element, Y: Operand>(
@@ -267,7 +289,12 @@ impl PackedLinear<'_> {
         Ok(())
     }
 
-    fn code_rows<'s>(&self, context: &Context, rows: usize, scratch: &mut Scratch<'s>) -> CodeRows<'s> {
+    pub(super) fn code_rows<'s>(
+        &self,
+        context: &Context,
+        rows: usize,
+        scratch: &mut Scratch<'s>,
+    ) -> CodeRows<'s> {
         CodeRows::take(context, rows, self.padded_inputs(), self.spans(), scratch)
     }
 

@@ -10,6 +10,7 @@ mod activations;
 mod blocks;
 mod bytes;
 mod codes;
+mod conv;
 mod dense;
 mod finish;
 mod forward;
@@ -26,6 +27,7 @@ mod size;
 mod sparse;
 mod weights;
 
+pub use conv::{Conv2d, DepthwiseConv2d, Window};
 pub use layer::{PackedLinear, write_bias, write_clamp, write_input_params, write_output_params};
 pub use layout::Format;
 pub use matmul::matmul;

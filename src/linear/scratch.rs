@@ -13,6 +13,11 @@ impl<'a> Scratch<'a> {
         Scratch(bytes)
     }
 
+    /// What is left.
+    pub(super) fn into_bytes(self) -> &'a mut [u8] {
+        self.0
+    }
+
     /// How many bytes [`take`](Scratch::take) needs for `len` elements of `size` bytes, wherever the scratch begins.
     pub(super) fn bytes_for(len: usize, size: usize) -> Option<usize> {
         len.checked_mul(size)?.checked_next_multiple_of(ALIGN)?.checked_add(ALIGN)

@@ -64,7 +64,7 @@ impl Extrema {
     }
 
     #[inline(always)]
-    fn union(mut self, other: Extrema) -> Extrema {
+    pub(crate) fn union(mut self, other: Extrema) -> Extrema {
         self.min = if other.min < self.min { other.min } else { self.min };
         self.max = if other.max > self.max { other.max } else { self.max };
         self.magnitude = self.magnitude.max(other.magnitude);
