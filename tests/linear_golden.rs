@@ -117,10 +117,14 @@ fn int4_weights_in_groups_mean_what_they_mean_to_onnxruntime() {
                     let zero = zero_points.map_or(0, |zeros| zeros[[n, k / group]]);
                     f64::from(scales[[n, k / group]]) * f64::from(i32::from(codes[[n, k]]) - zero)
                 };
-                let magnitude: f64 =
-                    (0..x.ncols()).map(|k| f64::from(x[[m, k]]).abs() * weight(k).abs()).sum();
-                // Their sum in f32, and ours, which counts activations from -128: at most twice the magnitude.
-                let bound = (x.ncols() as f64 + 3.0 * 256.0) * 2.0_f64.powi(-24) * magnitude;
+                // That of their sum in f32, and the documented one of ours, whose codes of x count from -128.
+                let (mut theirs, mut ours) = (0.0, 0.0);
+                for (k, x) in x.row(m).iter().enumerate() {
+                    theirs += f64::from(x.abs()) * weight(k).abs();
+                    ours += (f64::from(*x) + 256.0) * weight(k).abs();
+                }
+                let groups = (x.ncols() / group) as f64;
+                let bound = ((x.ncols() as f64 + 2.0) * theirs + (groups + 8.0) * ours) * 2.0_f64.powi(-24);
                 let error = (f64::from(*y) - f64::from(expected[[m, n]])).abs();
                 assert!(error <= bound, "{} {context:?}: {y} {}", name(case), expected[[m, n]]);
             }

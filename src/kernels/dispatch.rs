@@ -3,6 +3,7 @@
 #[cfg(kernels = "aarch64")]
 use super::aarch64;
 use super::cast;
+use super::channels;
 use super::dot::{self, BLOCK, Group, LANES, Staged, TILE};
 use super::int4::{self, Int4Row, Int4Tile};
 use super::isa::{Isa, Level};
@@ -175,17 +176,17 @@ pub(crate) trait Token: Copy {
         int4::multiply(rows, tile, sums);
     }
 
-    /// `sums[n] += sum over j and i of codes[taps[j][i] + n] * weights[j][n][i]`, exact; over the shorter of the slices. Taps
-    /// whose codes end before the `n`th count nothing.
+    /// `sums[r][n] += sum over k and i of codes[taps[r][4 k + i] + n] * weights[k][n][i]`, exact; over the shorter of the slices.
+    /// Taps of which fewer than a tile of codes are left count nothing.
     #[inline(always)]
-    fn dot_channels(
+    fn dot_channels<const K: usize>(
         self,
         codes: &[Self::Staged],
-        taps: &[[usize; 4]],
+        taps: &[[usize; K]],
         weights: &[[Group<i8>; TILE]],
-        sums: &mut [i32; TILE],
+        sums: &mut [[i32; TILE]],
     ) {
-        dot::dot_channels(codes, taps, weights, sums);
+        channels::dot_channels(codes, taps, weights, sums);
     }
 
     /// As [`multiply_int4`](Token::multiply_int4) of one row and several tiles, all of the same depth. Weights pass by once, and

@@ -105,24 +105,3 @@ pub(super) fn dot_tiles<S: Staged, const R: usize>(
         }
     }
 }
-
-/// See [`Token::dot_channels`](super::Token::dot_channels).
-#[inline(always)]
-pub(super) fn dot_channels<S: Staged>(
-    codes: &[S],
-    taps: &[[usize; 4]],
-    weights: &[[Group<i8>; TILE]],
-    sums: &mut [i32; TILE],
-) {
-    let mut kept = *sums;
-    for (taps, weights) in taps.iter().zip(weights) {
-        for (i, tap) in taps.iter().enumerate() {
-            let Some(x) = codes.get(*tap..).and_then(|codes| codes.first_chunk::<TILE>()) else { continue };
-            for n in 0..TILE {
-                let x: i32 = x[n].into();
-                kept[n] = kept[n].wrapping_add(x * i32::from(weights[n][i]));
-            }
-        }
-    }
-    *sums = kept;
-}

@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 mod cast;
+mod channels;
 mod dispatch;
 mod dot;
 #[cfg(feature = "linear")]
@@ -29,6 +30,8 @@ mod aarch64_float;
 mod aarch64_matrix;
 #[cfg(kernels = "x86_64")]
 mod x86_64;
+#[cfg(kernels = "x86_64")]
+mod x86_64_channels;
 #[cfg(kernels = "x86_64")]
 mod x86_64_dot;
 #[cfg(kernels = "x86_64")]

@@ -4,7 +4,7 @@ use super::cast;
 use super::dispatch::{Operation, Token, interleave};
 use super::dot::{BLOCK, Group, LANES, TILE};
 use super::int4::{Int4Row, Int4Tile};
-use super::{x86_64_dot, x86_64_float, x86_64_int4};
+use super::{x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4};
 use crate::element::DType;
 use half::f16;
 use std::arch::x86_64::*;
@@ -289,6 +289,18 @@ impl Token for Avx512 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_dot::dot_tiles_vnni(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn dot_channels<const K: usize>(
+        self,
+        codes: &[u8],
+        taps: &[[usize; K]],
+        weights: &[[Group<i8>; TILE]],
+        sums: &mut [[i32; TILE]],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_channels::dot_channels_vnni(codes, taps, weights, sums) }
     }
 
     #[inline(always)]

@@ -16,7 +16,8 @@ use ndarray::{ArrayView4, ArrayViewMut4};
 /// The most taps of a window: what a table on the stack has room for.
 const TAPS: usize = 128;
 
-/// Outputs that one thread computes at a time.
+/// Outputs that one thread computes at a time, and those whose taps are in the table at once.
+const PIECE: usize = 64;
 const ROWS: usize = 8;
 
 /// A two-dimensional convolution of each channel with a window of its own, in int8:
@@ -154,7 +155,7 @@ impl<'a> DepthwiseConv2d<'a> {
         let size = self.window.size();
         let zeros = count * geometry.pixels();
         for_each_chunk(y, usize::MAX, |first, y| {
-            for_each_tile(context, y, (ROWS, usize::MAX), |(at, _), tile| {
+            for_each_tile(context, y, (PIECE, usize::MAX), |(at, _), tile| {
                 let first = first + at;
                 context.isa().run(Depthwise {
                     layer: &self.layer,
@@ -190,44 +191,64 @@ impl<F: Finish> Operation for Depthwise<'_, '_, F> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
+        match self.size.0 * self.size.1 {
+            0..=12 => self.multiply::<T, 12>(token),
+            13..=28 => self.multiply::<T, 28>(token),
+            _ => self.multiply::<T, TAPS>(token),
+        }
+    }
+}
+
+impl<F: Finish> Depthwise<'_, '_, F> {
+    /// With a table of `K` taps for each output.
+    #[inline(always)]
+    fn multiply<T: Token, const K: usize>(&mut self, token: T) {
         let codes: &[T::Staged] = bytemuck::try_cast_slice(&*self.images.codes).unwrap_or_default();
-        let (size_y, size_x) = self.size;
-        let depth = (size_y * size_x).div_ceil(GROUP);
-        let mut taps = [[0; TAPS]; ROWS];
+        let count = self.size.0 * self.size.1;
+        let depth = count.div_ceil(GROUP);
+        let stride = self.images.stride;
+        let mut steps = [0; K];
+        self.geometry.steps(&mut steps[..count]);
+        let mut taps = [[0; K]; ROWS];
         let mut rows = [RowParameters::default(); ROWS];
-        let count = self.tile.rows().min(ROWS);
-        for row in 0..count {
-            let output = self.first + row;
-            let image = self.geometry.image_of(output);
-            // Taps in the padding, and those that fill the last group, see zeros.
-            taps[row][..depth * GROUP].fill((self.zeros + image) * self.images.stride);
-            for ky in 0..size_y {
-                for kx in 0..size_x {
-                    if let Some(pixel) = self.geometry.pixel(output, ky, kx) {
-                        taps[row][ky * size_x + kx] = pixel * self.images.stride;
+        for done in (0..self.tile.rows()).step_by(ROWS) {
+            let len = (self.tile.rows() - done).min(ROWS);
+            for row in 0..len {
+                let start = self.geometry.start(self.first + done + row);
+                // Taps in the padding, and those that fill the last group, see zeros.
+                let zeros = self.zeros + start.image;
+                let taps = &mut taps[row];
+                if let Some(first) = self.geometry.first_pixel(start) {
+                    for k in 0..K {
+                        taps[k] = (first + steps[k]) * stride;
+                    }
+                } else {
+                    self.geometry.pixels_of(start, zeros, &mut taps[..count]);
+                    for tap in &mut taps[..count] {
+                        *tap *= stride;
                     }
                 }
+                taps[count..].fill(zeros * stride);
+                rows[row] = RowParameters {
+                    scale: self.images.scales.get(start.image).copied().unwrap_or(1.0),
+                    zero_point: self.images.zero_points.get(start.image).copied().unwrap_or(0),
+                    centred: 0,
+                };
             }
-            rows[row] = RowParameters {
-                scale: self.images.scales.get(image).copied().unwrap_or(1.0),
-                zero_point: self.images.zero_points.get(image).copied().unwrap_or(0),
-                centred: 0,
-            };
-        }
-        for start in (0..self.tile.cols()).step_by(TILE) {
-            let index = start / TILE;
-            let bytes = self.layer.values(index * depth * GROUP * TILE);
-            let bytes = bytes.get(..depth * GROUP * TILE).unwrap_or_default();
-            let weights: &[[Group<i8>; TILE]] =
-                bytemuck::cast_slice::<u8, i8>(bytes).as_chunks::<GROUP>().0.as_chunks::<TILE>().0;
-            let outputs = Outputs::<TILE>::of(self.layer, index);
-            let codes = codes.get(start..).unwrap_or_default();
-            for row in 0..count {
-                let taps = taps[row][..depth * GROUP].as_chunks::<GROUP>().0;
-                let mut sums = [0; TILE];
-                token.dot_channels(codes, taps, weights, &mut sums);
-                let out = outputs.finish(self.finish, token, &sums, rows[row]);
-                self.tile.store(row, start, out);
+            for start in (0..self.tile.cols()).step_by(TILE) {
+                let index = start / TILE;
+                let bytes = self.layer.values(index * depth * GROUP * TILE);
+                let bytes = bytes.get(..depth * GROUP * TILE).unwrap_or_default();
+                let weights: &[[Group<i8>; TILE]] =
+                    bytemuck::cast_slice::<u8, i8>(bytes).as_chunks::<GROUP>().0.as_chunks::<TILE>().0;
+                let outputs = Outputs::<TILE>::of(self.layer, index);
+                let codes = codes.get(start..).unwrap_or_default();
+                let mut sums = [[0; TILE]; ROWS];
+                token.dot_channels(codes, &taps[..len], weights, &mut sums);
+                for row in 0..len {
+                    let out = outputs.finish(self.finish, token, &sums[row], rows[row]);
+                    self.tile.store(done + row, start, out);
+                }
             }
         }
     }

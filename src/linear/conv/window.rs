@@ -124,6 +124,14 @@ impl Window {
     }
 }
 
+/// Where a window begins: in which image, and where in that with its padding.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    pub(super) image: usize,
+    y: usize,
+    x: usize,
+}
+
 /// A window and the images that it moves over. Sizes were checked: every product of them fits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Geometry {
@@ -158,21 +166,48 @@ impl Geometry {
         row / self.outputs().max(1)
     }
 
-    /// The pixel that tap `(ky, kx)` of output `row` of all sees, of all pixels; `None` in the padding.
+    /// Where the window of output `row` of all begins.
     #[inline(always)]
-    pub(super) fn pixel(&self, row: usize, ky: usize, kx: usize) -> Option<usize> {
-        let (y, x) = self.start(row);
-        let y = self.inside(0, y + ky * self.window.dilation[0], self.height)?;
-        let x = self.inside(1, x + kx * self.window.dilation[1], self.width)?;
-        Some((self.image_of(row) * self.height + y) * self.width + x)
+    pub(super) fn start(&self, row: usize) -> Start {
+        let (image, within) = (row / self.outputs().max(1), row % self.outputs().max(1));
+        let (y, x) = (within / self.out_width.max(1), within % self.out_width.max(1));
+        Start { image, y: y * self.window.stride[0], x: x * self.window.stride[1] }
     }
 
-    /// Where the window of output `row` begins, in its padded image.
+    /// How many pixels each tap is behind the first, where the whole window is within the image.
     #[inline(always)]
-    fn start(&self, row: usize) -> (usize, usize) {
-        let within = row % self.outputs().max(1);
-        let (y, x) = (within / self.out_width.max(1), within % self.out_width.max(1));
-        (y * self.window.stride[0], x * self.window.stride[1])
+    pub(super) fn steps(&self, taps: &mut [usize]) {
+        let [dilation_y, dilation_x] = self.window.dilation;
+        for (ky, taps) in taps.chunks_mut(self.window.size[1].max(1)).take(self.window.size[0]).enumerate() {
+            for (kx, tap) in taps.iter_mut().enumerate() {
+                *tap = ky * dilation_y * self.width + kx * dilation_x;
+            }
+        }
+    }
+
+    /// The pixel of all images that the first tap sees, if the whole window is within its image.
+    #[inline(always)]
+    pub(super) fn first_pixel(&self, start: Start) -> Option<usize> {
+        let reach = |axis: usize| (self.window.size[axis] - 1) * self.window.dilation[axis];
+        let y = self.inside(0, start.y, self.height.saturating_sub(reach(0)))?;
+        let x = self.inside(1, start.x, self.width.saturating_sub(reach(1)))?;
+        Some((start.image * self.height + y) * self.width + x)
+    }
+
+    /// The pixel of all images that each tap sees; `outside` in the padding.
+    #[inline(always)]
+    pub(super) fn pixels_of(&self, start: Start, outside: usize, taps: &mut [usize]) {
+        let first = start.image * self.height;
+        for (ky, taps) in taps.chunks_mut(self.window.size[1].max(1)).take(self.window.size[0]).enumerate() {
+            let line = self.inside(0, start.y + ky * self.window.dilation[0], self.height);
+            for (kx, tap) in taps.iter_mut().enumerate() {
+                let column = self.inside(1, start.x + kx * self.window.dilation[1], self.width);
+                *tap = match (line, column) {
+                    (Some(line), Some(column)) => (first + line) * self.width + column,
+                    _ => outside,
+                };
+            }
+        }
     }
 
     /// A place of the padded image as one of the image.
@@ -190,13 +225,13 @@ impl Geometry {
         if line == 0 {
             return;
         }
-        let (y, x) = self.start(row);
+        let Start { image, y, x } = self.start(row);
         for (ky, out) in out.chunks_exact_mut(line).take(size_y).enumerate() {
             let Some(y) = self.inside(0, y + ky * self.window.dilation[0], self.height) else {
                 out.fill(zero);
                 continue;
             };
-            let first = (self.image_of(row) * self.height + y) * self.width;
+            let first = (image * self.height + y) * self.width;
             if self.window.dilation[1] == 1 {
                 // The taps of a line lie side by side in the image too: one copy, between what is in the padding.
                 let before = self.window.padding[1][0].saturating_sub(x).min(size_x);
@@ -257,6 +292,16 @@ mod tests {
                             for row in 0..2 * geometry.outputs() {
                                 let mut out = vec![usize::MAX; size.0 * size.1 * channels];
                                 geometry.lower(row, &pixels, 0, &mut out);
+                                let mut taps = vec![0; size.0 * size.1];
+                                let start = geometry.start(row);
+                                geometry.pixels_of(start, usize::MAX, &mut taps);
+                                let first = geometry.first_pixel(start);
+                                assert_eq!(first.is_some(), !taps.contains(&usize::MAX), "{window:?} {row}");
+                                if let Some(first) = first {
+                                    let mut steps = vec![0; taps.len()];
+                                    geometry.steps(&mut steps);
+                                    assert!(taps.iter().zip(&steps).all(|(tap, step)| *tap == first + step));
+                                }
                                 let mut found = out.chunks(channels);
                                 for (ky, kx) in (0..size.0).flat_map(|ky| (0..size.1).map(move |kx| (ky, kx)))
                                 {
@@ -271,7 +316,11 @@ mod tests {
                                         (0..height as isize).contains(&y) && (0..width as isize).contains(&x);
                                     let pixel =
                                         inside.then(|| (image * height + y as usize) * width + x as usize);
-                                    assert_eq!(geometry.pixel(row, ky, kx), pixel, "{window:?} {row}");
+                                    assert_eq!(
+                                        taps[ky * size.1 + kx],
+                                        pixel.unwrap_or(usize::MAX),
+                                        "{window:?} {row}"
+                                    );
                                     let expected = pixel.map_or([0; 2], |p| [2 * p + 1, 2 * p + 2]);
                                     assert_eq!(
                                         found.next(),
