@@ -4005,6 +4005,208 @@ tersor_status tersor_matmul_f32(const tersor_context *context,
                                 float *c,
                                 size_t c_stride);
 
+/* ============================================================================================================
+ * Convolutions: packed layers, fed with the windows of images. Images are pixels in rows, each with its channels side by side (NHWC).
+ * The weights of a layer are those of a window, `height * width * channels` for each output (OHWI, as TFLite stores them),
+ * or, depthwise, `height * width` for each channel. Every packed layer can convolve, with all that `tersor_packed_set_*` gave it.
+ * ============================================================================================================ */
+
+/**
+ * The window of a convolution, and how it moves. Fill it with `tersor_conv2d_options_init`, then change fields.
+ *
+ * Since 0.1.
+ */
+typedef struct tersor_conv2d_options {
+    /**
+     * The size of this struct, set by `tersor_conv2d_options_init`.
+     */
+    uint32_t struct_size;
+    /**
+     * Not 0: each channel is convolved by itself; the layer is one of int8 codes without zero points. Default 0.
+     */
+    uint32_t depthwise;
+    /**
+     * Taps. Default 1.
+     */
+    uint32_t window_height;
+    /**
+     * Taps. Default 1.
+     */
+    uint32_t window_width;
+    /**
+     * How far the window moves down. Default 1.
+     */
+    uint32_t stride_height;
+    /**
+     * How far the window moves to the right. Default 1.
+     */
+    uint32_t stride_width;
+    /**
+     * How far taps are apart. Default 1.
+     */
+    uint32_t dilation_height;
+    /**
+     * How far taps are apart. Default 1.
+     */
+    uint32_t dilation_width;
+    /**
+     * Rows of zeros above. Default 0.
+     */
+    uint32_t padding_top;
+    /**
+     * Rows of zeros below. Default 0.
+     */
+    uint32_t padding_bottom;
+    /**
+     * Columns of zeros to the left. Default 0.
+     */
+    uint32_t padding_left;
+    /**
+     * Columns of zeros to the right. Default 0.
+     */
+    uint32_t padding_right;
+} tersor_conv2d_options;
+
+/**
+ * Fills `options` with the defaults: a window of one pixel.
+ *
+ * @param struct_size  `sizeof *options`
+ * @return `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_conv2d_options_init(struct tersor_conv2d_options *options,
+                                         size_t struct_size);
+
+/**
+ * The size of the output for an image of `height` x `width`.
+ *
+ * @param options     NULL means the defaults
+ * @param out_height  receives the number of rows
+ * @param out_width   receives the number of columns
+ * @return `TERSOR_E_OUT_OF_RANGE` for a size, stride or dilation of 0, and when the image with its padding is smaller than the
+ *         window; `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_conv2d_output_size(size_t height,
+                                        size_t width,
+                                        const struct tersor_conv2d_options *options,
+                                        size_t *out_height,
+                                        size_t *out_width);
+
+/**
+ * How many bytes of scratch memory `tersor_conv2d_forward_*` need.
+ *
+ * @param options    NULL means the defaults
+ * @param out_bytes  receives the size; it can be 0
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE` for an option, or a layer whose inputs are not those of the window;
+ *         `TERSOR_E_UNSUPPORTED` for a depthwise layer that is not of int8 codes; `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_conv2d_forward_size(const tersor_context *context,
+                                         size_t batch,
+                                         size_t height,
+                                         size_t width,
+                                         const void *packed,
+                                         size_t packed_bytes,
+                                         const struct tersor_conv2d_options *options,
+                                         size_t *out_bytes);
+
+/**
+ * Convolves images of f32.
+ *
+ * @param x              `batch` x `height` x `width` pixels, each of the numbers of its channels, `x_stride` elements apart; finite where the layer has no fixed quantization of its input
+ * @param options        the window
+ * @param scratch        memory that the call may use; any alignment
+ * @param scratch_bytes  at least what `tersor_conv2d_forward_size` says
+ * @param y              receives the numbers of as many pixels as `tersor_conv2d_output_size` says for each image, `y_stride` elements
+ *                       apart
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE` for an option, a stride, or a layer whose inputs are not those of the
+ *         window; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_NOT_FINITE`; `TERSOR_E_UNSUPPORTED` for a depthwise
+ *         layer that is not of int8 codes
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_conv2d_forward_f32(const tersor_context *context,
+                                        const float *x,
+                                        size_t batch,
+                                        size_t height,
+                                        size_t width,
+                                        size_t x_stride,
+                                        const void *packed,
+                                        size_t packed_bytes,
+                                        const struct tersor_conv2d_options *options,
+                                        void *scratch,
+                                        size_t scratch_bytes,
+                                        float *y,
+                                        size_t y_stride);
+
+/**
+ * Convolves images of int8 codes, as `tersor_linear_forward_i8` multiplies rows of them.
+ *
+ * @param x              `batch` x `height` x `width` pixels, each of the codes of its channels, `x_stride` elements apart
+ * @param options        the window
+ * @param scratch        memory that the call may use; any alignment
+ * @param scratch_bytes  at least what `tersor_conv2d_forward_size` says
+ * @param y              receives the codes of as many pixels as `tersor_conv2d_output_size` says for each image, `y_stride` elements
+ *                       apart
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE` for an option, a stride, or a layer whose inputs are not those of the
+ *         window; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_UNSUPPORTED` for a depthwise
+ *         layer that is not of int8 codes, and for a layer without `tersor_packed_set_input_i8` and `tersor_packed_set_output_i8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_conv2d_forward_i8(const tersor_context *context,
+                                       const int8_t *x,
+                                       size_t batch,
+                                       size_t height,
+                                       size_t width,
+                                       size_t x_stride,
+                                       const void *packed,
+                                       size_t packed_bytes,
+                                       const struct tersor_conv2d_options *options,
+                                       void *scratch,
+                                       size_t scratch_bytes,
+                                       int8_t *y,
+                                       size_t y_stride);
+
+/**
+ * Convolves images of uint8 codes, as `tersor_linear_forward_u8` multiplies rows of them.
+ *
+ * @param x              `batch` x `height` x `width` pixels, each of the codes of its channels, `x_stride` elements apart
+ * @param options        the window
+ * @param scratch        memory that the call may use; any alignment
+ * @param scratch_bytes  at least what `tersor_conv2d_forward_size` says
+ * @param y              receives the codes of as many pixels as `tersor_conv2d_output_size` says for each image, `y_stride` elements
+ *                       apart
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_OUT_OF_RANGE` for an option, a stride, or a layer whose inputs are not those of the
+ *         window; `TERSOR_E_LENGTH` for too little scratch memory; `TERSOR_E_UNSUPPORTED` for a depthwise
+ *         layer that is not of int8 codes, and for a layer without `tersor_packed_set_input_u8` and `tersor_packed_set_output_u8`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_conv2d_forward_u8(const tersor_context *context,
+                                       const uint8_t *x,
+                                       size_t batch,
+                                       size_t height,
+                                       size_t width,
+                                       size_t x_stride,
+                                       const void *packed,
+                                       size_t packed_bytes,
+                                       const struct tersor_conv2d_options *options,
+                                       void *scratch,
+                                       size_t scratch_bytes,
+                                       uint8_t *y,
+                                       size_t y_stride);
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif

@@ -10,7 +10,7 @@ use crate::status::{Failure, TERSOR_E_ALIGNMENT, TERSOR_E_NULL, TERSOR_E_STRUCT_
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use tersor::ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
+use tersor::ndarray::{ArrayView2, ArrayView4, ArrayViewMut2, ArrayViewMut4, Ix4, ShapeBuilder, StrideShape};
 use tersor::{Context, Error, Parallel, bf16, f16};
 
 /// Types that C may fill with any bits.
@@ -143,6 +143,35 @@ impl Caller {
         Ok(unsafe {
             ArrayViewMut2::from_shape_ptr((rows, cols).strides((stride.max(1), 1)), pointer.as_ptr())
         })
+    }
+
+    /// Images of `[batch, height, width]` pixels of `channels` elements, pixel `i` at `pointer + i * stride`.
+    pub(crate) fn images<'a, T: Plain>(
+        self,
+        argument: &'static str,
+        pointer: *const T::C,
+        sizes: [usize; 3],
+        channels: usize,
+        stride: usize,
+    ) -> Result<ArrayView4<'a, T>, Failure> {
+        let pointer = pointer.cast_mut().cast::<T>();
+        let (pointer, shape) = pixels(argument, pointer, sizes, channels, stride)?;
+        // SAFETY: as in `matrix`: `pixels` checked them as rows.
+        Ok(unsafe { ArrayView4::from_shape_ptr(shape, pointer.as_ptr()) })
+    }
+
+    /// As [`images`](Caller::images), to write. Between the pixels nothing is touched.
+    pub(crate) fn images_mut<'a, T: Plain>(
+        self,
+        argument: &'static str,
+        pointer: *mut T::C,
+        sizes: [usize; 3],
+        channels: usize,
+        stride: usize,
+    ) -> Result<ArrayViewMut4<'a, T>, Failure> {
+        let (pointer, shape) = pixels(argument, pointer.cast::<T>(), sizes, channels, stride)?;
+        // SAFETY: as in `matrix_mut`.
+        Ok(unsafe { ArrayViewMut4::from_shape_ptr(shape, pointer.as_ptr()) })
     }
 
     /// `len` untyped bytes to read.
@@ -390,6 +419,28 @@ fn strided<T>(
     let extent = rows.max(1).checked_mul(stride.max(1)).ok_or_else(overflow)?;
     addressable::<T>(argument, &[rows, stride], extent)?;
     if rows == 0 || cols == 0 { Ok(NonNull::dangling()) } else { checked(argument, pointer) }
+}
+
+/// A checked pointer to images, and their shape with its strides.
+fn pixels<T>(
+    argument: &'static str,
+    pointer: *mut T,
+    [batch, height, width]: [usize; 3],
+    channels: usize,
+    stride: usize,
+) -> Result<(NonNull<T>, StrideShape<Ix4>), Failure> {
+    let overflow = || Error::SizeOverflow {
+        argument: argument.into(),
+        sizes: vec![batch, height, width, stride.max(channels)],
+    };
+    // Also where there is no pixel: see `strided`.
+    let line = stride.max(1).checked_mul(width.max(1)).ok_or_else(overflow)?;
+    let image = line.checked_mul(height.max(1)).ok_or_else(overflow)?;
+    let all = image.checked_mul(batch.max(1)).ok_or_else(overflow)?;
+    addressable::<T>(argument, &[batch, height, width, stride], all)?;
+    let rows = batch * height * width;
+    let pointer = strided(argument, pointer, rows, channels, stride)?;
+    Ok((pointer, (batch, height, width, channels).strides((image, line, stride.max(1), 1))))
 }
 
 /// Whether this version can read or fill `size` bytes of `T`.

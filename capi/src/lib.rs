@@ -59,3 +59,5 @@ pub mod pack;
 pub mod packed;
 
 pub mod linear;
+
+pub mod conv;

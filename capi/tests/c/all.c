@@ -195,6 +195,7 @@ int main(void) {
     test_casts();
     test_training();
     test_linear();
+    test_conv();
     test_threads();
     test_hostile();
     puts("ok");

@@ -81,6 +81,11 @@ impl<'a> Conv2d<'a> {
         self.window
     }
 
+    /// The channels of `x`.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
     /// How many bytes [`forward_with`](Conv2d::forward_with) needs for images of `[batch, height, width]`: the same on every
     /// machine.
     ///
