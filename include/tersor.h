@@ -3486,7 +3486,8 @@ tersor_status tersor_pack_sparse_f32_size(const tersor_context *context,
                                           size_t *out_bytes);
 
 /**
- * Packs the f32 weights that are not 0, one by one.
+ * Packs the f32 weights that are not 0: in blocks of 16 outputs, where zeros come in whole blocks, else one by one (whichever
+ * takes fewer bytes; blocks run several times as fast).
  *
  * @param weights       `n` rows of `k` weights; those that survive are finite
  * @param mask          what it condemns counts as 0. NULL: everything survives
@@ -3527,7 +3528,8 @@ tersor_status tersor_pack_sparse_i8_size(const tersor_context *context,
                                          size_t *out_bytes);
 
 /**
- * Packs blocks of four int8 codes along the inputs that are not all 0. Pays most where blocks were pruned as a whole.
+ * Packs blocks of int8 codes that are not all 0: of 16 outputs and four inputs, where zeros come in whole blocks, else of one
+ * output and four inputs (whichever takes fewer bytes; high blocks run several times as fast).
  *
  * @param weights       `n` rows of `k` codes, whose zero point is 0
  * @param scales        `channels` scales, finite and above 0; NULL means all are 1
