@@ -1,5 +1,6 @@
 //! Packed layers side by side: f32 through the `gemm` crate, and our f32, f16, int8 (quantization of the input included) and
-//! sparse (90%) ones. Each result is checked before it is timed.
+//! int4 (in groups of 128) ones; sparse ones of 90%, weight by weight and in the blocks that `Format::block` names. Each
+//! result is checked before it is timed.
 //!
 //! `cargo bench --bench linear`, with `TERSOR_ISA=avx2` for another instruction set. One thread.
 
@@ -9,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ndarray::{Array2, ArrayView2, Axis};
 use std::hint::black_box;
 use tersor::linear::{PackedLinear, Weights, matmul};
-use tersor::quant::Scheme;
+use tersor::quant::{GroupedInt4, Scheme};
 use tersor::{Context, Parallel, f16};
 
 const SHAPES: [(usize, usize, usize); 5] =
@@ -42,18 +43,32 @@ fn linear(c: &mut Criterion) {
         let w = random(n, k, 2);
         let mut rank = random(n, k, 3).into_iter();
         let thin = w.map(|&w| if rank.next().unwrap() < 0.8 { 0.0 } else { w });
+        let alive = random(n.div_ceil(16), k.div_ceil(4), 4);
+        let mut blocks = w.clone();
+        blocks.indexed_iter_mut().for_each(|((n, k), w)| {
+            if alive[[n / 16, k / 4]] < 0.8 {
+                *w = 0.0
+            }
+        });
         let half = w.map(|w| f16::from_f32(*w));
         let scheme = Scheme::int8().symmetric().per_channel(Axis(0));
-        let (q, q_thin) = (scheme.quantize(w.view()).unwrap(), scheme.quantize(thin.view()).unwrap());
+        let [q, q_thin, q_blocks] = [&w, &thin, &blocks].map(|w| scheme.quantize(w.view()).unwrap());
         let layers = [
             ("f32", PackedLinear::new(w.view()).unwrap(), &w, 1e-4),
             ("f16", PackedLinear::new(half.view()).unwrap(), &w, 1e-3),
             ("int8", PackedLinear::new(&q).unwrap(), &w, 1e-2),
+            ("int4", PackedLinear::new(&GroupedInt4::symmetric(w.view(), 128).unwrap()).unwrap(), &w, 1e-1),
             ("sparse f32", PackedLinear::new(Weights::from(thin.view()).sparse()).unwrap(), &thin, 1e-4),
             (
                 "sparse int8",
                 PackedLinear::new(Weights::try_from(&q_thin).unwrap().sparse()).unwrap(),
                 &thin,
+                1e-2,
+            ),
+            (
+                "sparse int8 in blocks",
+                PackedLinear::new(Weights::try_from(&q_blocks).unwrap().sparse()).unwrap(),
+                &blocks,
                 1e-2,
             ),
         ];
