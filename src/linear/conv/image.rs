@@ -133,7 +133,7 @@ pub(super) fn float_images<'a, X: Operand>(
 
 /// `[pixel, channel]` of all images, where pixels are equally far apart and there are any.
 pub(super) fn merged<S: RawData>(mut x: ArrayBase<S, Ix4>) -> Option<ArrayBase<S, Ix2>> {
-    let is_merged = x.len() > 0 && x.merge_axes(Axis(0), Axis(1)) && x.merge_axes(Axis(1), Axis(2));
+    let is_merged = !x.is_empty() && x.merge_axes(Axis(0), Axis(1)) && x.merge_axes(Axis(1), Axis(2));
     is_merged.then(|| x.index_axis_move(Axis(0), 0).index_axis_move(Axis(0), 0))
 }
 
