@@ -94,16 +94,24 @@ fn float_layers_stay_within_their_bound_on_every_instruction_set() {
     }
 }
 
-/// Dense float layers add in one order, so a row does not depend on how many there are.
+/// Dense float layers add in one order, so a row does not depend on how many there are, nor on how many inputs are taken at
+/// a time.
 #[test]
 fn a_row_of_a_dense_float_layer_does_not_depend_on_the_others() {
-    let (x, w) = (random(67, 200, 1), random(40, 200, 2));
-    let layer = PackedLinear::new(w.view()).unwrap();
-    for context in every_isa() {
-        let all = context.scope(|| forward(&layer, x.view()));
-        for row in [0, 5, 66] {
-            let one = context.scope(|| forward(&layer, x.slice(s![row..=row, ..])));
-            assert_eq!(bits(&one), bits(&all.slice(s![row..=row, ..]).to_owned()));
+    for (rows, outputs, inputs) in [(131, 40, 200), (13, 130, 2300)] {
+        let (x, w) = (random(rows, inputs, 1), random(outputs, inputs, 2));
+        let (half, brain) = (w.map(|w| f16::from_f32(*w)), w.map(|w| bf16::from_f32(*w)));
+        let layers =
+            [PackedLinear::new(w.view()), PackedLinear::new(half.view()), PackedLinear::new(brain.view())];
+        for layer in layers.map(Result::unwrap) {
+            for context in every_isa() {
+                let all = context.scope(|| forward(&layer, x.view()));
+                for row in [0, 5, rows - 1] {
+                    let one = context.scope(|| forward(&layer, x.slice(s![row..=row, ..])));
+                    let same = all.slice(s![row..=row, ..]).to_owned();
+                    assert_eq!(bits(&one), bits(&same), "{layer:?} {context:?}");
+                }
+            }
         }
     }
 }

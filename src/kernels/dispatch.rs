@@ -70,6 +70,38 @@ pub(crate) trait Token: Copy {
         *sums = kept;
     }
 
+    /// As [`multiply_panel`](Token::multiply_panel), of little-endian weights as they are stored, at any alignment; leaves them
+    /// in `widened`, for the panels that come after.
+    #[inline(always)]
+    fn multiply_stored<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        weights: DType,
+        stored: &[u8],
+        widened: &mut [[f32; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        match weights {
+            DType::F32 => {
+                for (stored, widened) in stored.as_chunks::<{ 4 * TILE }>().0.iter().zip(&mut *widened) {
+                    *widened = bytemuck::pod_read_unaligned(stored);
+                }
+            }
+            DType::F16 => {
+                for (stored, widened) in stored.as_chunks::<{ 2 * TILE }>().0.iter().zip(&mut *widened) {
+                    self.widen_f16(&bytemuck::pod_read_unaligned::<[f16; TILE]>(stored), widened);
+                }
+            }
+            DType::Bf16 => {
+                for (stored, widened) in stored.as_chunks::<{ 2 * TILE }>().0.iter().zip(&mut *widened) {
+                    self.widen_bf16(&bytemuck::pod_read_unaligned::<[bf16; TILE]>(stored), widened);
+                }
+            }
+        }
+        let len = (stored.len() / (TILE * weights.size())).min(widened.len());
+        self.multiply_panel(panel, &widened[..len], sums);
+    }
+
     /// `sums[t][n] += sum over k of row[k] * tiles[t][k][n]`, in the order of k, of four tiles of little-endian weights at any
     /// alignment; over the shortest of the slices. Weights pass by once, so they are widened on their way into registers.
     ///

@@ -18,6 +18,8 @@ mod gemm;
 mod int4;
 mod isa;
 mod pieces;
+#[cfg(feature = "linear")]
+mod stack;
 mod tile;
 
 #[cfg(kernels = "aarch64")]
@@ -51,5 +53,7 @@ pub(crate) use int4::{Int4Row, Int4Tile, MIDDLE, Nibbles};
 #[cfg(feature = "linear")]
 pub(crate) use pieces::Rows;
 pub(crate) use pieces::{PIECE, Pieces, for_each_piece, reduce_pieces};
+#[cfg(feature = "linear")]
+pub(crate) use stack::StackBuffer;
 #[cfg(feature = "linear")]
 pub(crate) use tile::{TileMut, for_each_tile};

@@ -220,6 +220,19 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
+    fn multiply_stored<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        weights: DType,
+        stored: &[u8],
+        widened: &mut [[f32; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_stored_avx512(panel, weights, stored, widened, sums) }
+    }
+
+    #[inline(always)]
     fn multiply_row(
         self,
         row: &[f32],

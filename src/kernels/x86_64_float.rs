@@ -38,6 +38,73 @@ pub(super) unsafe fn multiply_panel_avx512<const R: usize>(
     }
 }
 
+/// See [`Token::multiply_stored`](super::Token::multiply_stored).
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_stored_avx512<const R: usize>(
+    panel: &[[f32; R]],
+    weights: DType,
+    stored: &[u8],
+    widened: &mut [[f32; TILE]],
+    sums: &mut [[f32; TILE]; R],
+) {
+    // SAFETY: the caller vouches for the features; each loader reads the 16 elements of its type at the pointer.
+    unsafe {
+        match weights {
+            DType::F32 => {
+                stored_avx512::<4, R>(panel, stored, widened, sums, |at| _mm512_loadu_ps(at.cast()))
+            }
+            DType::F16 => stored_avx512::<2, R>(panel, stored, widened, sums, |at| {
+                _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()))
+            }),
+            DType::Bf16 => stored_avx512::<2, R>(panel, stored, widened, sums, |at| {
+                let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+            }),
+        }
+    }
+}
+
+/// Widening and multiplying in one pass: conversions run beside the multiplications.
+///
+/// # Safety
+/// See above; `load` reads 16 elements of `SIZE` bytes.
+#[inline(always)]
+unsafe fn stored_avx512<const SIZE: usize, const R: usize>(
+    panel: &[[f32; R]],
+    stored: &[u8],
+    widened: &mut [[f32; TILE]],
+    sums: &mut [[f32; TILE]; R],
+    load: impl Fn(*const u8) -> __m512,
+) {
+    let len = panel.len().min(stored.len() / (TILE * SIZE)).min(widened.len());
+    // SAFETY: the caller vouches for the features; `k` is below `len`, so the two loads stay within the `TILE * SIZE` bytes
+    // of element `k` of `stored`; the others, and the stores, take half of the 128 bytes of an element of `widened` or of
+    // `sums`; all at any alignment.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); 2]; R];
+        for r in 0..R {
+            acc[r] = [_mm512_loadu_ps(sums[r].as_ptr()), _mm512_loadu_ps(sums[r].as_ptr().add(16))];
+        }
+        for (k, (rows, widened)) in panel.iter().zip(widened).enumerate().take(len) {
+            let at = stored.as_ptr().add(k * TILE * SIZE);
+            let w = [load(at), load(at.add(16 * SIZE))];
+            _mm512_storeu_ps(widened.as_mut_ptr(), w[0]);
+            _mm512_storeu_ps(widened.as_mut_ptr().add(16), w[1]);
+            for r in 0..R {
+                let x = _mm512_set1_ps(rows[r]);
+                acc[r] = [_mm512_fmadd_ps(x, w[0], acc[r][0]), _mm512_fmadd_ps(x, w[1], acc[r][1])];
+            }
+        }
+        for r in 0..R {
+            _mm512_storeu_ps(sums[r].as_mut_ptr(), acc[r][0]);
+            _mm512_storeu_ps(sums[r].as_mut_ptr().add(16), acc[r][1]);
+        }
+    }
+}
+
 /// # Safety
 /// See above.
 #[inline(always)]

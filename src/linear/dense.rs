@@ -1,14 +1,14 @@
 //! Dense products: tiles of 32 outputs, several rows at a time so that a weight is used more than once in a register.
 
 use super::codes::CodeRows;
-use super::finish::{Epilogue, Finish, Outputs};
+use super::finish::{Epilogue, Finish, Outputs, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
 use super::operand::Operand;
 use super::panels::Cut;
 use crate::context::Context;
-use crate::element::Element;
-use crate::kernels::{Group, Operation, TileMut, Token, for_each_tile};
+use crate::element::{DType, Element};
+use crate::kernels::{Group, Operation, StackBuffer, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
 
@@ -16,7 +16,11 @@ use std::marker::PhantomData;
 const ROWS: usize = 128;
 
 /// Inputs whose widened weights a float product keeps on the stack.
-const DEPTH: usize = 128;
+const DEPTH: usize = 256;
+
+/// Inputs that a float product takes at a time of weights that need no widening: few sums need then wait in memory, and the
+/// weights stay in the second cache.
+const READY_DEPTH: usize = 2048;
 
 /// Products in a piece, about: some 5 to 50 microseconds of work.
 const PIECE: usize = 1 << 21;
@@ -68,73 +72,128 @@ struct Float<'a, W, Y> {
     weights: PhantomData<W>,
 }
 
-/// What begins at a cache line: a vector that lies across two takes twice as long.
-#[repr(align(64))]
-struct Aligned<T>(T);
-
 impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let (row, col) = self.at;
         let inputs = self.layer.in_features();
-        let (rows, cols) = (self.tile.rows().min(ROWS), self.tile.cols());
-        let mut raw = Aligned([W::default(); DEPTH * TILE]);
-        let mut buffer = Aligned([0.0_f32; DEPTH * TILE]);
-        let mut sums = Aligned([[0.0_f32; TILE]; ROWS]);
-        let sums = &mut sums.0;
+        let (rows, cols) = (self.tile.rows(), self.tile.cols());
         let x = self.turned.get(row * inputs..(row + rows) * inputs).unwrap_or_default();
         let done = if rows == 1 { self.row(token, x) } else { 0 };
+        let bytes_of = |inputs: usize| inputs * TILE * W::DTYPE.size();
+        let tiles = self.layer.values(col / TILE * bytes_of(inputs));
+        let ready = W::DTYPE == DType::F32 && bytemuck::try_cast_slice::<u8, f32>(tiles).is_ok();
+        let depth = if ready { READY_DEPTH } else { DEPTH };
+        let (mut sums, mut widened) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, DEPTH>::new());
+        let sums = sums.filled(if inputs > depth { rows } else { 0 }, [0.0; TILE]);
+        let widened = widened.filled(if ready { 0 } else { inputs }, [0.0; TILE]);
         for start in (done..cols).step_by(TILE) {
-            let tile = (col + start) / TILE;
-            let weights = self.layer.values(tile * inputs * TILE * W::DTYPE.size());
-            sums[..rows].fill([0.0; TILE]);
-            for first in (0..inputs).step_by(DEPTH) {
-                let len = (inputs - first).min(DEPTH);
-                let bytes = weights.get(first * TILE * W::DTYPE.size()..).unwrap_or_default();
-                let bytes = bytes.get(..len * TILE * W::DTYPE.size()).unwrap_or_default();
-                // Bytes of a caller may begin anywhere.
-                let stored: &[W] = match bytemuck::try_cast_slice(bytes) {
-                    Ok(stored) => stored,
-                    Err(_) => {
-                        let raw = &mut raw.0[..len * TILE];
-                        bytemuck::cast_slice_mut::<W, u8>(raw).copy_from_slice(bytes);
-                        raw
-                    }
-                };
-                let weights = W::widened(token, stored, &mut buffer.0).as_chunks::<TILE>().0;
-                for block in (0..rows).step_by(T::ROWS) {
-                    for panel in Cut::Halved(T::ROWS).panels(rows - block) {
-                        let at = block + panel.first;
-                        let x = x.get(at * inputs..(at + panel.width) * inputs).unwrap_or_default();
-                        let sums = sums.get_mut(at..).unwrap_or_default();
-                        if first + DEPTH >= inputs {
-                            for row in 0..panel.rows {
-                                self.tile.expect_store(at + row, start, TILE);
+            let tile = tiles.get(start / TILE * bytes_of(inputs)..).unwrap_or_default();
+            let bias = numbers(self.layer.bias(), (col + start) / TILE);
+            for top in (0..rows).step_by(ROWS) {
+                let below = (rows - top).min(ROWS);
+                let mut first = 0;
+                loop {
+                    let end = (first + depth).min(inputs);
+                    let stored = tile.get(bytes_of(first)..bytes_of(end)).unwrap_or_default();
+                    for block in (0..below).step_by(T::ROWS) {
+                        for panel in Cut::Halved(T::ROWS).panels(below - block) {
+                            let at = block + panel.first;
+                            let weights = match bytemuck::try_cast_slice::<u8, f32>(stored) {
+                                Ok(weights) if ready => Weights::Ready(weights.as_chunks::<TILE>().0),
+                                _ if at == 0 => Weights::Stored(stored, &mut *widened),
+                                _ => Weights::Ready(widened.get(..end - first).unwrap_or_default()),
+                            };
+                            let step = Step {
+                                row: top + at,
+                                start,
+                                first,
+                                bias: &bias,
+                                weights,
+                                sums: sums.get_mut(at..).unwrap_or_default(),
+                            };
+                            match panel.width {
+                                8 => self.multiply::<T, 8>(token, x, step),
+                                4 => self.multiply::<T, 4>(token, x, step),
+                                2 => self.multiply::<T, 2>(token, x, step),
+                                _ => self.multiply::<T, 1>(token, x, step),
                             }
                         }
-                        match panel.width {
-                            8 => multiply::<T, 8>(token, x, first, weights, sums),
-                            4 => multiply::<T, 4>(token, x, first, weights, sums),
-                            2 => multiply::<T, 2>(token, x, first, weights, sums),
-                            _ => multiply::<T, 1>(token, x, first, weights, sums),
-                        }
+                    }
+                    first = end;
+                    if first >= inputs {
+                        break;
                     }
                 }
-            }
-            let bias = Outputs::<TILE>::of(self.layer, tile).bias;
-            for (offset, sums) in sums.iter().enumerate().take(rows) {
-                let mut sums = *sums;
-                for (sum, bias) in sums.iter_mut().zip(bias) {
-                    *sum += bias;
-                }
-                self.tile.store(offset, start, self.epilogue.finish(token, sums));
             }
         }
     }
 }
 
+/// Some inputs of a tile of weights.
+enum Weights<'a> {
+    /// In f32.
+    Ready(&'a [[f32; TILE]]),
+    /// As they are stored, and where they go in f32.
+    Stored(&'a [u8], &'a mut [[f32; TILE]]),
+}
+
+/// What is added to the outputs of a panel at a time.
+struct Step<'a> {
+    /// The first row of the panel and the first output, in the tile of `y`.
+    row: usize,
+    start: usize,
+    /// The first input.
+    first: usize,
+    bias: &'a [f32; TILE],
+    weights: Weights<'a>,
+    /// Sums of rows that wait for more inputs, from the panel's first on.
+    sums: &'a mut [[f32; TILE]],
+}
+
 impl<W: Element, Y: Operand> Float<'_, W, Y> {
+    /// Adds products to the sums of a panel of `R` rows, and stores them when they are whole.
+    #[inline(always)]
+    fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[f32], step: Step<'_>) {
+        let inputs = self.layer.in_features();
+        let Step { row, start, first, bias, weights, sums } = step;
+        let panel = x.get(row * inputs..(row + R) * inputs).unwrap_or_default().as_chunks::<R>().0;
+        let panel = panel.get(first..).unwrap_or_default();
+        let len = match &weights {
+            Weights::Ready(weights) => weights.len(),
+            Weights::Stored(stored, _) => stored.len() / (TILE * W::DTYPE.size()),
+        };
+        let whole = first + len >= inputs;
+        if whole {
+            for r in 0..R {
+                self.tile.expect_store(row + r, start, TILE);
+            }
+        }
+        let mut kept = match sums.first_chunk::<R>() {
+            Some(sums) if first > 0 => *sums,
+            _ => [[0.0; TILE]; R],
+        };
+        match weights {
+            Weights::Ready(weights) => token.multiply_panel(panel, weights, &mut kept),
+            Weights::Stored(stored, widened) => {
+                token.multiply_stored(panel, W::DTYPE, stored, widened, &mut kept);
+            }
+        }
+        if !whole {
+            if let Some(sums) = sums.first_chunk_mut::<R>() {
+                *sums = kept;
+            }
+            return;
+        }
+        for (offset, mut sums) in kept.into_iter().enumerate() {
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum += bias;
+            }
+            self.tile.store(row + offset, start, self.epilogue.finish(token, sums));
+        }
+    }
+
     /// A single row, four tiles at a time: sums of different tiles need not wait for each other. Returns up to which column
     /// whole fours went.
     #[inline(always)]
@@ -161,21 +220,6 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
             start += TILES * TILE;
         }
         start
-    }
-}
-
-/// Adds the products of the inputs from `first` on to the sums of a panel of `R` rows.
-#[inline(always)]
-fn multiply<T: Token, const R: usize>(
-    token: T,
-    x: &[f32],
-    first: usize,
-    weights: &[[f32; TILE]],
-    sums: &mut [[f32; TILE]],
-) {
-    let panel = x.as_chunks::<R>().0.get(first..).unwrap_or_default();
-    if let Some(sums) = sums.first_chunk_mut::<R>() {
-        token.multiply_panel(panel, weights, sums);
     }
 }
 
