@@ -41,6 +41,10 @@ pub(crate) trait Token: Copy {
     /// 8.
     const ROWS: usize = 4;
 
+    /// Whether [`multiply_panel`](Token::multiply_panel) reads the weights once: then they may as well come from the second
+    /// cache, else they had better fit the first.
+    const ONE_PASS: bool = false;
+
     /// The most rows for which [`dot_tiles`](Token::dot_tiles) and [`multiply_tiles`](Token::multiply_tiles) keep all sums in
     /// registers: a power of two, at most 16.
     const PANEL: usize = 4;

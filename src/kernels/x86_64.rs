@@ -201,6 +201,7 @@ impl Token for Avx512 {
     type Staged = u8;
     const WIDE: bool = true;
     const ROWS: usize = 8;
+    const ONE_PASS: bool = true;
     const PANEL: usize = 16;
 
     #[inline(always)]

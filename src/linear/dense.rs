@@ -15,12 +15,17 @@ use std::marker::PhantomData;
 /// Rows of a piece, a multiple of every panel's. Also how many sums a float product keeps on the stack.
 const ROWS: usize = 128;
 
-/// Inputs whose widened weights a float product keeps on the stack.
-const DEPTH: usize = 256;
+/// Inputs that a float product takes at a time where their weights, in f32, are to fit the first cache.
+const DEPTH: usize = 128;
 
-/// Inputs that a float product takes at a time of weights that need no widening: few sums need then wait in memory, and the
-/// weights stay in the second cache.
+/// Inputs whose widened weights a float product keeps on the stack: more of them, and fewer sums wait in memory.
+const WIDENED_DEPTH: usize = 256;
+
+/// Inputs that a float product takes at a time of weights that are f32 where they lie: they stay in the second cache.
 const READY_DEPTH: usize = 2048;
+
+/// How many pieces are left for threads to share before pieces of float products have more than [`ROWS`] rows.
+const PIECES: usize = 256;
 
 /// Products in a piece, about: some 5 to 50 microseconds of work.
 const PIECE: usize = 1 << 21;
@@ -29,6 +34,15 @@ const PIECE: usize = 1 << 21;
 pub(super) fn piece(rows: usize, inputs: usize) -> (usize, usize) {
     let products = (rows.clamp(1, ROWS) * TILE).saturating_mul(inputs.max(1));
     (ROWS, PIECE.div_ceil(products) * TILE)
+}
+
+/// The [`piece`] of a float product. Each block of rows reads all weights anew, so blocks are larger where many pieces remain.
+fn float_piece((rows, outputs): (usize, usize), inputs: usize) -> (usize, usize) {
+    let (mut most, cols) = piece(rows, inputs);
+    while most < 4 * ROWS && rows.div_ceil(2 * most) * outputs.div_ceil(cols) >= PIECES {
+        most *= 2;
+    }
+    (most, cols)
 }
 
 /// The most rows that lie side by side, on any instruction set.
@@ -57,7 +71,7 @@ pub(super) fn float<W: Element, Y: Operand>(
     y: ArrayViewMut2<'_, Y>,
 ) {
     let epilogue = Epilogue::of(layer);
-    let piece = piece(y.nrows(), layer.in_features());
+    let piece = float_piece(y.dim(), layer.in_features());
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Float::<W, Y> { layer, epilogue, turned, at, tile, weights: PhantomData });
     });
@@ -84,10 +98,14 @@ impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
         let bytes_of = |inputs: usize| inputs * TILE * W::DTYPE.size();
         let tiles = self.layer.values(col / TILE * bytes_of(inputs));
         let ready = W::DTYPE == DType::F32 && bytemuck::try_cast_slice::<u8, f32>(tiles).is_ok();
-        let depth = if ready { READY_DEPTH } else { DEPTH };
-        let (mut sums, mut widened) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, DEPTH>::new());
+        let depth = match (T::ONE_PASS, ready) {
+            (false, _) => DEPTH,
+            (true, false) => WIDENED_DEPTH,
+            (true, true) => READY_DEPTH,
+        };
+        let (mut sums, mut widened) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, WIDENED_DEPTH>::new());
         let sums = sums.filled(if inputs > depth { rows } else { 0 }, [0.0; TILE]);
-        let widened = widened.filled(if ready { 0 } else { inputs }, [0.0; TILE]);
+        let widened = widened.filled(if ready { 0 } else { inputs.min(depth) }, [0.0; TILE]);
         for start in (done..cols).step_by(TILE) {
             let tile = tiles.get(start / TILE * bytes_of(inputs)..).unwrap_or_default();
             let bias = numbers(self.layer.bias(), (col + start) / TILE);
