@@ -66,12 +66,12 @@ impl<D: Dot> Token for Neon<D> {
     }
 
     #[inline(always)]
-    fn multiply_row(
+    fn multiply_row<const N: usize>(
         self,
         row: &[f32],
         weights: DType,
-        tiles: [&[u8]; 4],
-        sums: &mut [[f32; TILE]; 4],
+        tiles: [&[u8]; N],
+        sums: &mut [[f32; TILE]; N],
     ) -> bool {
         // SAFETY: the token proves NEON.
         unsafe { aarch64_float::multiply_row(row, weights, tiles, sums) };

@@ -259,11 +259,11 @@ unsafe fn place_ways<const G: usize, const W: usize>(
 /// # Safety
 /// See above.
 #[inline(always)]
-pub(super) unsafe fn multiply_row(
+pub(super) unsafe fn multiply_row<const N: usize>(
     row: &[f32],
     weights: DType,
-    tiles: [&[u8]; 4],
-    sums: &mut [[f32; TILE]; 4],
+    tiles: [&[u8]; N],
+    sums: &mut [[f32; TILE]; N],
 ) {
     // Two tiles at a time: 16 of the 32 registers hold sums.
     for (tiles, sums) in tiles.as_chunks::<2>().0.iter().zip(sums.as_chunks_mut::<2>().0) {

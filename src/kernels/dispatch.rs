@@ -106,17 +106,17 @@ pub(crate) trait Token: Copy {
         self.multiply_panel(panel, &widened[..len], sums);
     }
 
-    /// `sums[t][n] += sum over k of row[k] * tiles[t][k][n]`, in the order of k, of four tiles of little-endian weights at any
+    /// `sums[t][n] += sum over k of row[k] * tiles[t][k][n]`, in the order of k, of 4 or 8 tiles of little-endian weights at any
     /// alignment; over the shortest of the slices. Weights pass by once, so they are widened on their way into registers.
     ///
     /// False, and nothing is done, where [`multiply_panel`](Token::multiply_panel) of one row is as good.
     #[inline(always)]
-    fn multiply_row(
+    fn multiply_row<const N: usize>(
         self,
         row: &[f32],
         weights: DType,
-        tiles: [&[u8]; 4],
-        sums: &mut [[f32; TILE]; 4],
+        tiles: [&[u8]; N],
+        sums: &mut [[f32; TILE]; N],
     ) -> bool {
         let _ = (row, weights, tiles, sums);
         false

@@ -53,12 +53,12 @@ impl Token for Avx2 {
     }
 
     #[inline(always)]
-    fn multiply_row(
+    fn multiply_row<const N: usize>(
         self,
         row: &[f32],
         weights: DType,
-        tiles: [&[u8]; 4],
-        sums: &mut [[f32; TILE]; 4],
+        tiles: [&[u8]; N],
+        sums: &mut [[f32; TILE]; N],
     ) -> bool {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_row_avx2(row, weights, tiles, sums) };
@@ -234,12 +234,12 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
-    fn multiply_row(
+    fn multiply_row<const N: usize>(
         self,
         row: &[f32],
         weights: DType,
-        tiles: [&[u8]; 4],
-        sums: &mut [[f32; TILE]; 4],
+        tiles: [&[u8]; N],
+        sums: &mut [[f32; TILE]; N],
     ) -> bool {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_row_avx512(row, weights, tiles, sums) };

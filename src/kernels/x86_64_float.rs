@@ -350,21 +350,23 @@ pub(super) unsafe fn multiply_tiles_avx2<const R: usize>(
 /// # Safety
 /// See above; F16C as well.
 #[inline(always)]
-pub(super) unsafe fn multiply_row_avx512(
+pub(super) unsafe fn multiply_row_avx512<const N: usize>(
     row: &[f32],
     weights: DType,
-    tiles: [&[u8]; 4],
-    sums: &mut [[f32; TILE]; 4],
+    tiles: [&[u8]; N],
+    sums: &mut [[f32; TILE]; N],
 ) {
     // SAFETY: the caller vouches for the features; each loader reads the 16 elements of its type at the pointer.
     unsafe {
         match weights {
-            DType::F32 => row_avx512::<4>(row, tiles, sums, |at| _mm512_loadu_ps(at.cast())),
-            // Converting twice as many at a time takes more than twice as long on Zen 4.
+            DType::F32 => row_avx512::<4, N>(row, tiles, sums, |at| _mm512_loadu_ps(at.cast())),
+            // Converting twice as many at a time takes more than twice as long on Zen 4. Four tiles are 16 registers of sums.
             DType::F16 => {
-                row_avx2::<2, 4>(row, &tiles, sums, |at| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())))
+                for (tiles, sums) in tiles.as_chunks::<4>().0.iter().zip(sums.as_chunks_mut::<4>().0) {
+                    row_avx2::<2, 4>(row, tiles, sums, |at| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())));
+                }
             }
-            DType::Bf16 => row_avx512::<2>(row, tiles, sums, |at| {
+            DType::Bf16 => row_avx512::<2, N>(row, tiles, sums, |at| {
                 let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
             }),
@@ -375,17 +377,17 @@ pub(super) unsafe fn multiply_row_avx512(
 /// # Safety
 /// As [`multiply_row_avx512`]; `load` reads 16 elements of `SIZE` bytes.
 #[inline(always)]
-unsafe fn row_avx512<const SIZE: usize>(
+unsafe fn row_avx512<const SIZE: usize, const N: usize>(
     row: &[f32],
-    tiles: [&[u8]; 4],
-    sums: &mut [[f32; TILE]; 4],
+    tiles: [&[u8]; N],
+    sums: &mut [[f32; TILE]; N],
     load: impl Fn(*const u8) -> __m512,
 ) {
     let len = tiles.iter().map(|tile| tile.len() / (TILE * SIZE)).min().unwrap_or(0).min(row.len());
     // SAFETY: the caller vouches for the features; `k` is below `len`, so the two loads stay within element `k` of each tile,
     // and those of sums within their 128 bytes; all take any alignment.
     unsafe {
-        let mut acc = [[_mm512_setzero_ps(); 2]; 4];
+        let mut acc = [[_mm512_setzero_ps(); 2]; N];
         for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
             *acc = [_mm512_loadu_ps(sums.as_ptr()), _mm512_loadu_ps(sums.as_ptr().add(16))];
         }
@@ -409,11 +411,11 @@ unsafe fn row_avx512<const SIZE: usize>(
 /// # Safety
 /// See above; F16C as well.
 #[inline(always)]
-pub(super) unsafe fn multiply_row_avx2(
+pub(super) unsafe fn multiply_row_avx2<const N: usize>(
     row: &[f32],
     weights: DType,
-    tiles: [&[u8]; 4],
-    sums: &mut [[f32; TILE]; 4],
+    tiles: [&[u8]; N],
+    sums: &mut [[f32; TILE]; N],
 ) {
     // Two tiles at a time: 8 of the 16 registers hold sums.
     for (tiles, sums) in tiles.as_chunks::<2>().0.iter().zip(sums.as_chunks_mut::<2>().0) {

@@ -24,6 +24,10 @@ const WIDENED_DEPTH: usize = 256;
 /// Inputs that a float product takes at a time of weights that are f32 where they lie: they stay in the second cache.
 const READY_DEPTH: usize = 2048;
 
+/// Bytes of weights that no last cache is likely to keep: eight streams of f32 come faster from memory than four, and slower
+/// from a cache.
+const FAR: usize = 32 << 20;
+
 /// How many pieces are left for threads to share before pieces of float products have more than [`ROWS`] rows.
 const PIECES: usize = 256;
 
@@ -36,9 +40,13 @@ pub(super) fn piece(rows: usize, inputs: usize) -> (usize, usize) {
     (ROWS, PIECE.div_ceil(products) * TILE)
 }
 
-/// The [`piece`] of a float product. Each block of rows reads all weights anew, so blocks are larger where many pieces remain.
+/// The [`piece`] of a float product. A single row takes tiles in eights. Each block of rows reads all weights anew, so blocks
+/// are larger where many pieces remain.
 fn float_piece((rows, outputs): (usize, usize), inputs: usize) -> (usize, usize) {
-    let (mut most, cols) = piece(rows, inputs);
+    let (mut most, mut cols) = piece(rows, inputs);
+    if rows == 1 {
+        cols = cols.next_multiple_of(8 * TILE);
+    }
     while most < 4 * ROWS && rows.div_ceil(2 * most) * outputs.div_ceil(cols) >= PIECES {
         most *= 2;
     }
@@ -94,7 +102,13 @@ impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
         let inputs = self.layer.in_features();
         let (rows, cols) = (self.tile.rows(), self.tile.cols());
         let x = self.turned.get(row * inputs..(row + rows) * inputs).unwrap_or_default();
-        let done = if rows == 1 { self.row(token, x) } else { 0 };
+        let mut done = 0;
+        if rows == 1 {
+            if W::DTYPE == DType::F32 && self.layer.values(0).len() >= FAR {
+                done = self.row::<T, 8>(token, x, done);
+            }
+            done = self.row::<T, 4>(token, x, done);
+        }
         let bytes_of = |inputs: usize| inputs * TILE * W::DTYPE.size();
         let tiles = self.layer.values(col / TILE * bytes_of(inputs));
         let ready = W::DTYPE == DType::F32 && bytemuck::try_cast_slice::<u8, f32>(tiles).is_ok();
@@ -212,13 +226,11 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
         }
     }
 
-    /// A single row, four tiles at a time: sums of different tiles need not wait for each other. Returns up to which column
-    /// whole fours went.
+    /// A single row, `TILES` tiles at a time from column `start` on: sums of different tiles need not wait for each other.
+    /// Returns up to which column whole `TILES` went.
     #[inline(always)]
-    fn row<T: Token>(&mut self, token: T, x: &[f32]) -> usize {
-        const TILES: usize = 4;
+    fn row<T: Token, const TILES: usize>(&mut self, token: T, x: &[f32], mut start: usize) -> usize {
         let tile_bytes = self.layer.in_features() * TILE * W::DTYPE.size();
-        let mut start = 0;
         while start + TILES * TILE <= self.tile.cols() {
             let first = (self.at.1 + start) / TILE;
             let mut tiles: [&[u8]; TILES] = [&[]; TILES];
@@ -230,7 +242,7 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
                 break;
             }
             for (t, mut sums) in sums.into_iter().enumerate() {
-                for (sum, bias) in sums.iter_mut().zip(Outputs::<TILE>::of(self.layer, first + t).bias) {
+                for (sum, bias) in sums.iter_mut().zip(numbers::<f32, TILE>(self.layer.bias(), first + t)) {
                     *sum += bias;
                 }
                 self.tile.store(0, start + t * TILE, self.epilogue.finish(token, sums));
