@@ -6,6 +6,11 @@
 //! # Safety
 //! Every function needs the features of the token that calls it: AVX-512 F, BW and VNNI for `*_vnni`, AVX2 for `*_avx2`.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of sums make the compiler write every sum to memory in every step"
+)]
+
 use super::dot::{BLOCK, Group, LANES, TILE};
 use std::arch::x86_64::*;
 
