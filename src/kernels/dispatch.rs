@@ -34,7 +34,7 @@ pub(crate) trait Token: Copy {
     /// What [`dot`](Token::dot) takes uint8 activations as.
     type Staged: Staged;
 
-    /// The rows at a time for which a kernel that keeps sums in registers runs best: 8 (32 registers) or 3 (16).
+    /// Whether a kernel that keeps sums in registers has 32 of them, else 16: for how many rows at a time it runs best.
     const WIDE: bool = false;
 
     /// The most rows for which [`multiply_panel`](Token::multiply_panel) keeps all sums in registers: a power of two, at most
@@ -247,6 +247,24 @@ pub(crate) trait Token: Copy {
             *code = Self::Staged::from_code(step + zero_point);
         }
         codes
+    }
+
+    /// `round_half_even(values * factor) + zero_point`, saturated to codes from 0 to 255, as [`dot`](Token::dot) takes them, for
+    /// products below 2^9 in magnitude.
+    ///
+    /// False, and `codes` mean nothing, where one of the products lies at most `margin` from the middle between two integers,
+    /// and where [`stage`](Token::stage) is as good.
+    #[inline(always)]
+    fn stage_products(
+        self,
+        values: &[f32; BLOCK],
+        factor: f32,
+        margin: f32,
+        zero_point: i32,
+        codes: &mut [Self::Staged; BLOCK],
+    ) -> bool {
+        let _ = (values, factor, margin, zero_point, codes);
+        false
     }
 
     /// Lays rows of 4-byte elements side by side: `panel[k * step][r] = rows[r][k]`; over the shortest of the slices.

@@ -346,6 +346,19 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
+    fn stage_products(
+        self,
+        values: &[f32; BLOCK],
+        factor: f32,
+        margin: f32,
+        zero_point: i32,
+        codes: &mut [u8; BLOCK],
+    ) -> bool {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::stage_products_avx512(values, factor, margin, zero_point, codes) }
+    }
+
+    #[inline(always)]
     fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]], step: usize) {
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len().div_ceil(step));
         // 16 vectors of 16 elements: of eight rows, those of two stretches.

@@ -40,6 +40,40 @@ pub(super) unsafe fn stage_avx512(steps: [[i32; LANES]; BLOCK / LANES], zero_poi
     }
 }
 
+/// See [`Token::stage_products`](super::Token::stage_products).
+///
+/// # Safety
+/// Needs AVX-512 F, BW and DQ.
+#[inline(always)]
+pub(super) unsafe fn stage_products_avx512(
+    values: &[f32; BLOCK],
+    factor: f32,
+    margin: f32,
+    zero_point: i32,
+    codes: &mut [u8; BLOCK],
+) -> bool {
+    // SAFETY: the caller vouches for the features; loads and the store stay within the arrays, at any alignment.
+    unsafe {
+        let factor = _mm512_set1_ps(factor);
+        let mut steps = [_mm512_setzero_si512(); BLOCK / LANES];
+        // One question for the whole block: a branch for each vector takes longer than its rounding.
+        let mut farthest = _mm512_setzero_ps();
+        for i in 0..BLOCK / LANES {
+            let product = _mm512_mul_ps(_mm512_loadu_ps(values.as_ptr().add(LANES * i)), factor);
+            steps[i] = _mm512_cvtps_epi32(product);
+            let distance = _mm512_sub_ps(product, _mm512_cvtepi32_ps(steps[i]));
+            farthest = _mm512_range_ps::<0b1011>(farthest, distance);
+        }
+        let zero_point = _mm512_set1_epi16(zero_point as i16);
+        let low = _mm512_adds_epi16(_mm512_packs_epi32(steps[0], steps[1]), zero_point);
+        let high = _mm512_adds_epi16(_mm512_packs_epi32(steps[2], steps[3]), zero_point);
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        let packed = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+        _mm512_storeu_si512(codes.as_mut_ptr().cast(), packed);
+        _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(farthest, _mm512_set1_ps(0.5 - margin)) == 0
+    }
+}
+
 /// # Safety
 /// See above.
 #[inline(always)]
@@ -117,33 +151,60 @@ pub(super) unsafe fn dot_avx2<const R: usize>(
     tile: &[[Group<i8>; TILE]],
     sums: &mut [[i32; TILE]; R],
 ) {
-    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(tile.len());
-    // Two halves of a tile: 12 registers of sums for three rows, and four left for weights and activations.
-    for half in [0, 16] {
-        // SAFETY: the caller vouches for the features; each load stays within an element of `tile` (64 of its 128 bytes) or
-        // of a row (8 bytes), both below `len`, each store within 16 of the 32 sums; all take any alignment.
-        unsafe {
-            let mut acc = [[_mm256_setzero_si256(); 4]; R];
-            for k in 0..len {
-                let weights = tile.as_ptr().add(k).cast::<i8>().add(4 * half);
-                let mut x = [_mm256_setzero_si256(); R];
-                for (x, row) in x.iter_mut().zip(&rows) {
-                    *x = _mm256_set1_epi64x(row.as_ptr().add(k).cast::<i64>().read_unaligned());
-                }
-                for quarter in 0..4 {
-                    let w = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.add(16 * quarter).cast()));
-                    for (acc, x) in acc.iter_mut().zip(x) {
-                        acc[quarter] = _mm256_add_epi32(acc[quarter], _mm256_madd_epi16(x, w));
-                    }
+    // Few registers of sums, so that weights, activations and products have room beside them. One row takes a tile at once:
+    // weights that pass by once come in the order in which they lie.
+    // SAFETY: the caller vouches for the feature.
+    unsafe {
+        match R {
+            1 => dot_part_avx2::<R, 8>(rows, tile, 0, sums),
+            2 | 3 => {
+                for half in 0..2 {
+                    dot_part_avx2::<R, 4>(rows, tile, half, sums);
                 }
             }
-            for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
-                for pair in 0..2 {
-                    let sums = sums.as_mut_ptr().add(half + 8 * pair);
-                    let sum = add_pairs(acc[2 * pair], acc[2 * pair + 1]);
-                    let sum = _mm256_add_epi32(sum, _mm256_loadu_si256(sums.cast()));
-                    _mm256_storeu_si256(sums.cast(), sum);
+            _ => {
+                for quarter in 0..4 {
+                    dot_part_avx2::<R, 2>(rows, tile, quarter, sums);
                 }
+            }
+        }
+    }
+}
+
+/// [`dot_avx2`] for part `part` of the outputs, `V` vectors of four.
+///
+/// # Safety
+/// See above; the part lies within the tile.
+#[inline(always)]
+unsafe fn dot_part_avx2<const R: usize, const V: usize>(
+    rows: [&[Group<i16>]; R],
+    tile: &[[Group<i8>; TILE]],
+    part: usize,
+    sums: &mut [[i32; TILE]; R],
+) {
+    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(tile.len());
+    // SAFETY: the caller vouches for the feature and the part; each load stays within an element of `tile` (`16 * V` of its
+    // 128 bytes) or of a row (8 bytes), both below `len`, each access of sums within `4 * V` of the 32; all take any alignment.
+    unsafe {
+        let mut acc = [[_mm256_setzero_si256(); V]; R];
+        for k in 0..len {
+            let weights = tile.as_ptr().add(k).cast::<i8>().add(16 * V * part);
+            let mut w = [_mm256_setzero_si256(); V];
+            for v in 0..V {
+                w[v] = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.add(16 * v).cast()));
+            }
+            for r in 0..R {
+                let x = _mm256_set1_epi64x(rows[r].as_ptr().add(k).cast::<i64>().read_unaligned());
+                for v in 0..V {
+                    acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(x, w[v]));
+                }
+            }
+        }
+        for r in 0..R {
+            for pair in 0..V / 2 {
+                let sums = sums[r].as_mut_ptr().add(4 * V * part + 8 * pair);
+                let sum = add_pairs(acc[r][2 * pair], acc[r][2 * pair + 1]);
+                _mm256_storeu_si256(sums.cast(), _mm256_add_epi32(sum, _mm256_loadu_si256(sums.cast())));
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::element::private::FloatView;
 use crate::error::{Error, Result};
 use crate::kernels::{BLOCK, Operation, Rows, Staged, Token, for_each_piece};
-use crate::quant::{Code, CodeType, Divisor, Extrema};
+use crate::quant::{CLOSE, Code, CodeType, Divisor, Extrema};
 use ndarray::ArrayView2;
 
 /// Activations as uint8 codes (int8 ones moved by 128), staged as the kernels of the instruction set want them. Whatever
@@ -259,9 +259,12 @@ impl<X: Element> Operation for Quantize<'_, '_, X> {
                         range.add(source.chunk(token, start, &mut raw, &mut buffer));
                     }
                     let range = range.all();
-                    // A scale that is not a number tells `CodeRows::quantize` where to look.
-                    let (scale, zero_point) =
-                        if range.is_finite() { parameters_of(range.min, range.max) } else { (f32::NAN, 0) };
+                    if !range.is_finite() {
+                        // Tells `CodeRows::quantize` where to look.
+                        self.rows.scales[row] = f32::NAN;
+                        continue;
+                    }
+                    let (scale, zero_point) = parameters_of(range.min, range.max);
                     (scale, zero_point, (0, 255))
                 }
             };
@@ -269,22 +272,40 @@ impl<X: Element> Operation for Quantize<'_, '_, X> {
             let codes = self.rows.codes::<T::Staged>(row);
             for start in (0..inputs).step_by(source.step()) {
                 let values = source.chunk(token, start, &mut raw, &mut buffer);
-                let (blocks, rest) = values.as_chunks::<BLOCK>();
-                let (slots, rest_slots) = codes.get_mut(start..).unwrap_or_default().as_chunks_mut::<BLOCK>();
-                for (slots, values) in slots.iter_mut().zip(blocks) {
-                    *slots = token.stage(divisor.steps(values), zero_point);
-                }
-                if !rest.is_empty() {
-                    let mut last = [0.0; BLOCK];
-                    last[..rest.len()].copy_from_slice(rest);
-                    let staged = token.stage(divisor.steps(&last), zero_point);
-                    let slots = slots.get_mut(blocks.len()).map_or(rest_slots, |slots| &mut slots[..]);
-                    let len = rest.len().min(slots.len());
-                    slots[..len].copy_from_slice(&staged[..len]);
-                }
+                let codes = codes.get_mut(start..).unwrap_or_default();
+                stage(token, divisor, self.input.is_none(), zero_point, values, codes);
             }
             self.rows.finish::<T::Staged>(row, inputs, (scale, zero_point));
         }
+    }
+}
+
+/// Writes the codes of `values`; `bounded` says that their quotients are finite and below 2^9, and that only codes limit them.
+#[inline(always)]
+fn stage<T: Token>(
+    token: T,
+    divisor: Divisor,
+    bounded: bool,
+    zero_point: i32,
+    values: &[f32],
+    codes: &mut [T::Staged],
+) {
+    let (blocks, rest) = values.as_chunks::<BLOCK>();
+    let (slots, rest_slots) = codes.as_chunks_mut::<BLOCK>();
+    let inverse = divisor.inverse();
+    let bounded = bounded && !inverse.is_nan();
+    for (slots, values) in slots.iter_mut().zip(blocks) {
+        if !bounded || !token.stage_products(values, inverse, CLOSE, zero_point, slots) {
+            *slots = token.stage(divisor.steps(values), zero_point);
+        }
+    }
+    if !rest.is_empty() {
+        let mut last = [0.0; BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        let staged = token.stage(divisor.steps(&last), zero_point);
+        let slots = slots.get_mut(blocks.len()).map_or(rest_slots, |slots| &mut slots[..]);
+        let len = rest.len().min(slots.len());
+        slots[..len].copy_from_slice(&staged[..len]);
     }
 }
 

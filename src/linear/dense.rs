@@ -293,8 +293,11 @@ impl<F: Finish> Operation for Int8<'_, F> {
             if T::WIDE {
                 done = self.rows::<T, 8>(token, rows, weights, &outputs, start, done);
                 done = self.rows::<T, 4>(token, rows, weights, &outputs, start, done);
+                done = self.rows::<T, 3>(token, rows, weights, &outputs, start, done);
+            } else {
+                done = self.rows::<T, 6>(token, rows, weights, &outputs, start, done);
+                done = self.rows::<T, 2>(token, rows, weights, &outputs, start, done);
             }
-            done = self.rows::<T, 3>(token, rows, weights, &outputs, start, done);
             self.rows::<T, 1>(token, rows, weights, &outputs, start, done);
         }
     }

@@ -183,12 +183,19 @@ impl Wide {
 
     #[inline(always)]
     pub(crate) fn all(self) -> Extrema {
-        let mut all = Extrema::NONE;
-        for lane in 0..LANES {
-            let Wide { min, max, magnitude } = self;
-            all = all.union(Extrema { min: min[lane], max: max[lane], magnitude: magnitude[lane] });
+        let Wide { mut min, mut max, mut magnitude } = self;
+        // By halves: lane after lane, each would wait for the one before.
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                let (x, y) = (min[lane + width], max[lane + width]);
+                min[lane] = if x < min[lane] { x } else { min[lane] };
+                max[lane] = if y > max[lane] { y } else { max[lane] };
+                magnitude[lane] = magnitude[lane].max(magnitude[lane + width]);
+            }
+            width /= 2;
         }
-        all
+        Extrema { min: min[0], max: max[0], magnitude: magnitude[0] }
     }
 }
 

@@ -57,4 +57,7 @@ pub use range::Range;
 pub use rounding::Arithmetic;
 pub use scheme::Scheme;
 #[cfg(feature = "linear")]
-pub(crate) use {extrema::Extrema, quotient::Divisor};
+pub(crate) use {
+    extrema::Extrema,
+    quotient::{CLOSE, Divisor},
+};

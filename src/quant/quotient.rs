@@ -24,7 +24,7 @@ const MAGIC: f32 = 12_582_912.0;
 
 /// Closer than this to a middle, a product and a quotient below 2^9 may lie on different sides of it: they differ by at most
 /// three halves of a last bit each, 3 * 2^-24 of their size.
-const CLOSE: f32 = 1.0 / 8192.0;
+pub(crate) const CLOSE: f32 = 1.0 / 8192.0;
 
 impl Divisor {
     /// `scale` is positive. `low` and `high` are the least and the greatest step, integers of at most 2^9 in magnitude.
@@ -34,6 +34,13 @@ impl Divisor {
         let is_fine = (f32::MIN_POSITIVE..=1.0 / f32::MIN_POSITIVE).contains(&scale);
         let inverse = if is_fine { 1.0 / scale } else { f32::NAN };
         Divisor { scale, inverse, low: low as f32, high: high as f32 }
+    }
+
+    /// What values may be multiplied by instead, unless the product, below 2^9 in magnitude, lies within [`CLOSE`] of the middle
+    /// between two integers. NaN where there is no such number.
+    #[inline(always)]
+    pub(crate) fn inverse(self) -> f32 {
+        self.inverse
     }
 
     /// `clamp(round_half_even(x / scale), low, high)` of each; 0 for NaN.
