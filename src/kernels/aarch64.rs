@@ -10,7 +10,7 @@ use super::aarch64_float;
 use super::aarch64_matrix::Smmla;
 use super::cast;
 use super::dispatch::{Operation, Token, interleave};
-use super::dot::{Group, LANES, TILE};
+use super::dot::{Group, LANES, RowBlock, TILE};
 use crate::element::DType;
 use half::f16;
 use std::arch::aarch64::*;
@@ -93,12 +93,12 @@ impl<D: Dot> Token for Neon<D> {
     #[inline(always)]
     fn dot<const R: usize>(
         self,
-        rows: [&[Group<i8>]; R],
+        rows: RowBlock<'_, i8, R>,
         tile: &[[Group<i8>; TILE]],
         sums: &mut [[i32; TILE]; R],
     ) {
         // SAFETY: the token proves the features.
-        unsafe { D::dot(rows, tile, sums) }
+        unsafe { D::dot(rows.rows(), tile, sums) }
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 use super::aarch64;
 use super::cast;
 use super::channels;
-use super::dot::{self, BLOCK, Group, LANES, Staged, TILE};
+use super::dot::{self, BLOCK, Group, LANES, RowBlock, Staged, TILE};
 use super::int4::{self, Int4Row, Int4Tile};
 use super::isa::{Isa, Level};
 #[cfg(kernels = "x86_64")]
@@ -146,7 +146,7 @@ pub(crate) trait Token: Copy {
     #[inline(always)]
     fn dot<const R: usize>(
         self,
-        rows: [&[Group<Self::Staged>]; R],
+        rows: RowBlock<'_, Self::Staged, R>,
         tile: &[[Group<i8>; TILE]],
         sums: &mut [[i32; TILE]; R],
     ) {

@@ -45,14 +45,46 @@ impl Staged for i16 {
     }
 }
 
+/// `R` rows of as many groups each, one behind the other.
+#[derive(Clone, Copy)]
+pub(crate) struct RowBlock<'a, S, const R: usize> {
+    groups: &'a [Group<S>],
+    len: usize,
+}
+
+impl<'a, S, const R: usize> RowBlock<'a, S, R> {
+    /// The first `R` rows of `len` groups; of none if there are fewer.
+    #[inline(always)]
+    pub(crate) fn of(groups: &'a [Group<S>], len: usize) -> Self {
+        let whole = len.checked_mul(R).is_some_and(|needed| needed <= groups.len());
+        RowBlock { groups, len: if whole { len } else { 0 } }
+    }
+
+    /// Row `r` begins at group `r * len`, and there are `R * len` groups.
+    #[cfg(kernels = "x86_64")]
+    #[inline(always)]
+    pub(super) fn groups(self) -> (*const Group<S>, usize) {
+        (self.groups.as_ptr(), self.len)
+    }
+
+    #[inline(always)]
+    pub(super) fn rows(self) -> [&'a [Group<S>]; R] {
+        let mut rows: [&[Group<S>]; R] = [&[]; R];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = self.groups.get(r * self.len..(r + 1) * self.len).unwrap_or_default();
+        }
+        rows
+    }
+}
+
 /// See [`Token::dot`](super::Token::dot).
 #[inline(always)]
 pub(super) fn dot<S: Staged, const R: usize>(
-    rows: [&[Group<S>]; R],
+    rows: RowBlock<'_, S, R>,
     tile: &[[Group<i8>; TILE]],
     sums: &mut [[i32; TILE]; R],
 ) {
-    for (row, sums) in rows.into_iter().zip(sums) {
+    for (row, sums) in rows.rows().into_iter().zip(sums) {
         for (x, weights) in row.iter().zip(tile) {
             let x = x.map(Into::<i32>::into);
             for (sum, w) in sums.iter_mut().zip(weights) {

@@ -45,7 +45,7 @@ pub use isa::Isa;
 
 pub(crate) use dispatch::{Operation, Token};
 #[cfg(feature = "linear")]
-pub(crate) use dot::{BLOCK, Group, LANES, Staged, TILE};
+pub(crate) use dot::{BLOCK, Group, LANES, RowBlock, Staged, TILE};
 #[cfg(feature = "linear")]
 pub(crate) use gemm::product;
 #[cfg(feature = "linear")]

@@ -59,16 +59,36 @@ impl<T: Copy> TileMut<'_, T> {
         }
     }
 
-    /// Says that `len` elements of row `row` from column `col` on will soon be written. Rows are far apart, so nothing else
-    /// would fetch them before the stores wait for them.
+    /// `R` rows of `N` columns from row `row` and column `col` on.
     #[inline(always)]
-    pub(crate) fn expect_store(&self, row: usize, col: usize, len: usize) {
-        if row >= self.rows || col >= self.cols || self.col_stride != 1 {
+    pub(crate) fn block<const R: usize, const N: usize>(
+        &mut self,
+        row: usize,
+        col: usize,
+    ) -> TileBlock<'_, T, R, N> {
+        let is_whole = row + R <= self.rows && col + N <= self.cols && self.col_stride == 1;
+        let offset = row as isize * self.row_stride + col as isize * self.col_stride;
+        let start = self.start.wrapping_offset(offset);
+        let (rows, cols) = (self.rows.saturating_sub(row), self.cols.saturating_sub(col));
+        TileBlock { tile: TileMut { start, rows, cols, ..*self }, is_whole }
+    }
+
+    /// Says that `cols` elements of each of `rows` rows, from row `row` and column `col` on, will soon be written. Rows are far
+    /// apart, so nothing else would fetch them before the stores wait for them.
+    #[inline(always)]
+    pub(crate) fn expect_store(&self, (row, rows): (usize, usize), (col, cols): (usize, usize)) {
+        let size = cols * size_of::<T>();
+        if row + rows > self.rows || col >= self.cols || self.col_stride != 1 || size == 0 {
             return;
         }
-        let start = self.start.wrapping_offset(row as isize * self.row_stride + col as isize).cast::<i8>();
-        for line in (0..len * size_of::<T>()).step_by(64) {
-            prefetch(start.wrapping_add(line));
+        let mut start = self.start.wrapping_offset(row as isize * self.row_stride + col as isize);
+        for _ in 0..rows {
+            for line in (0..size).step_by(64) {
+                prefetch(start.cast::<i8>().wrapping_add(line));
+            }
+            // Where rows do not begin at a line.
+            prefetch(start.cast::<i8>().wrapping_add(size - 1));
+            start = start.wrapping_offset(self.row_stride);
         }
     }
 
@@ -88,6 +108,29 @@ impl<T: Copy> TileMut<'_, T> {
     #[cfg(feature = "linear")]
     pub(super) fn raw(&mut self) -> (*mut T, isize, isize) {
         (self.start, self.row_stride, self.col_stride)
+    }
+}
+
+/// Rows of a tile that are written one by one, as far as the tile goes; whether they fit is found out once for all of them.
+pub(crate) struct TileBlock<'a, T, const R: usize, const N: usize> {
+    tile: TileMut<'a, T>,
+    is_whole: bool,
+}
+
+impl<T: Copy, const R: usize, const N: usize> TileBlock<'_, T, R, N> {
+    /// Writes row `row`: vectors go from registers to `y`.
+    #[inline(always)]
+    pub(crate) fn store(&mut self, row: usize, values: [T; N]) {
+        if self.is_whole && row < R {
+            // SAFETY: the tile has the `R` rows and `N` columns, as in `TileMut::store_row`, and its elements side by side.
+            unsafe {
+                let start = self.tile.start.offset(row as isize * self.tile.row_stride);
+                start.cast::<[T; N]>().write_unaligned(values);
+            }
+        } else {
+            // Of a copy, so that only this path has the values in memory.
+            self.tile.store_row(row, 0, &{ values });
+        }
     }
 }
 
@@ -169,6 +212,16 @@ mod tests {
                         tile.store_row(r + 100, 0, &values);
                         tile.store_row(r, 100, &values);
                     }
+                });
+                assert!(view.iter().copied().eq(1..=rows * cols));
+                view.fill(0);
+                for_each_tile(&context, view.view_mut(), (2, 3), |(row, col), mut tile| {
+                    let mut block = tile.block::<2, 3>(0, 0);
+                    for r in 0..3 {
+                        block.store(r, [1, 2, 3].map(|c| (row + r) * cols + col + c));
+                    }
+                    tile.block::<2, 3>(100, 0).store(0, [0; 3]);
+                    tile.block::<2, 3>(0, 100).store(0, [0; 3]);
                 });
                 assert!(view.iter().copied().eq(1..=rows * cols));
             }

@@ -2,7 +2,7 @@
 
 use super::cast;
 use super::dispatch::{Operation, Token, interleave};
-use super::dot::{BLOCK, Group, LANES, TILE};
+use super::dot::{BLOCK, Group, LANES, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile};
 use super::{x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4};
 use crate::element::DType;
@@ -80,7 +80,7 @@ impl Token for Avx2 {
     #[inline(always)]
     fn dot<const R: usize>(
         self,
-        rows: [&[Group<i16>]; R],
+        rows: RowBlock<'_, i16, R>,
         tile: &[[Group<i8>; TILE]],
         sums: &mut [[i32; TILE]; R],
     ) {
@@ -261,7 +261,7 @@ impl Token for Avx512 {
     #[inline(always)]
     fn dot<const R: usize>(
         self,
-        rows: [&[Group<u8>]; R],
+        rows: RowBlock<'_, u8, R>,
         tile: &[[Group<i8>; TILE]],
         sums: &mut [[i32; TILE]; R],
     ) {

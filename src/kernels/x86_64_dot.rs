@@ -11,7 +11,7 @@
     reason = "iterators over arrays of sums make the compiler write every sum to memory in every step"
 )]
 
-use super::dot::{BLOCK, Group, LANES, TILE};
+use super::dot::{BLOCK, Group, LANES, RowBlock, TILE};
 use std::arch::x86_64::*;
 
 /// Four codes as the i32 with the same bytes.
@@ -78,16 +78,17 @@ pub(super) unsafe fn stage_products_avx512(
 /// See above.
 #[inline(always)]
 pub(super) unsafe fn dot_vnni<const R: usize>(
-    rows: [&[Group<u8>]; R],
+    rows: RowBlock<'_, u8, R>,
     tile: &[[Group<i8>; TILE]],
     sums: &mut [[i32; TILE]; R],
 ) {
-    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(tile.len());
+    let (start, stride) = rows.groups();
+    let len = stride.min(tile.len());
     // One row alone would wait for each sum: several partial sums let the processor overlap them. Integers do not mind.
     let mut first = 0;
     if R == 1 {
         // SAFETY: the caller vouches for the features.
-        first = unsafe { dot_one_row_vnni(&rows[0][..len], &tile[..len], &mut sums[0]) };
+        first = unsafe { dot_one_row_vnni(rows.rows()[0], &tile[..len], &mut sums[0]) };
     }
     // SAFETY: the caller vouches for the features; each load and store stays within an element of `tile` (128 bytes), of a
     // row (4 bytes), both below `len`, or of `sums` (128 bytes), and takes any alignment.
@@ -101,10 +102,10 @@ pub(super) unsafe fn dot_vnni<const R: usize>(
             let weights = tile.as_ptr().add(k).cast::<i8>();
             let w0 = _mm512_loadu_si512(weights.cast());
             let w1 = _mm512_loadu_si512(weights.add(64).cast());
-            for (acc, row) in acc.iter_mut().zip(&rows) {
-                let x = _mm512_set1_epi32(bits(row.get_unchecked(k)));
-                acc[0] = _mm512_dpbusd_epi32(acc[0], x, w0);
-                acc[1] = _mm512_dpbusd_epi32(acc[1], x, w1);
+            for r in 0..R {
+                let x = _mm512_set1_epi32(bits(&*start.add(r * stride + k)));
+                acc[r][0] = _mm512_dpbusd_epi32(acc[r][0], x, w0);
+                acc[r][1] = _mm512_dpbusd_epi32(acc[r][1], x, w1);
             }
         }
         for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
@@ -147,7 +148,7 @@ unsafe fn dot_one_row_vnni(row: &[Group<u8>], tile: &[[Group<i8>; TILE]], sums: 
 /// See above.
 #[inline(always)]
 pub(super) unsafe fn dot_avx2<const R: usize>(
-    rows: [&[Group<i16>]; R],
+    rows: RowBlock<'_, i16, R>,
     tile: &[[Group<i8>; TILE]],
     sums: &mut [[i32; TILE]; R],
 ) {
@@ -177,12 +178,13 @@ pub(super) unsafe fn dot_avx2<const R: usize>(
 /// See above; the part lies within the tile.
 #[inline(always)]
 unsafe fn dot_part_avx2<const R: usize, const V: usize>(
-    rows: [&[Group<i16>]; R],
+    rows: RowBlock<'_, i16, R>,
     tile: &[[Group<i8>; TILE]],
     part: usize,
     sums: &mut [[i32; TILE]; R],
 ) {
-    let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(tile.len());
+    let (start, stride) = rows.groups();
+    let len = stride.min(tile.len());
     // SAFETY: the caller vouches for the feature and the part; each load stays within an element of `tile` (`16 * V` of its
     // 128 bytes) or of a row (8 bytes), both below `len`, each access of sums within `4 * V` of the 32; all take any alignment.
     unsafe {
@@ -194,7 +196,7 @@ unsafe fn dot_part_avx2<const R: usize, const V: usize>(
                 w[v] = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.add(16 * v).cast()));
             }
             for r in 0..R {
-                let x = _mm256_set1_epi64x(rows[r].as_ptr().add(k).cast::<i64>().read_unaligned());
+                let x = _mm256_set1_epi64x(start.add(r * stride + k).cast::<i64>().read_unaligned());
                 for v in 0..V {
                     acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(x, w[v]));
                 }

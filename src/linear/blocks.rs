@@ -97,17 +97,15 @@ impl<F: Finish> Int8<'_, F> {
             *row = self.x.row(self.at.0 + first + offset, self.layer.in_features());
         }
         for start in (0..self.tile.cols()).step_by(LANES) {
-            for offset in 0..R {
-                self.tile.expect_store(first + offset, start, LANES);
-            }
+            self.tile.expect_store((first, R), (start, LANES));
             let band = (self.at.1 + start) / LANES;
             let (places, blocks) = stored.of(band);
             let outputs = Outputs::of(self.layer, band);
             let mut products = [[0; LANES]; R];
             token.dot_tiles(x, places, bytemuck::cast_slice(blocks), &mut products);
-            for (offset, (products, row)) in products.iter().zip(rows).enumerate() {
-                let out = outputs.finish(self.finish, token, products, row);
-                self.tile.store(first + offset, start, out);
+            let mut block = self.tile.block::<R, LANES>(first, start);
+            for offset in 0..R {
+                block.store(offset, outputs.finish(self.finish, token, &products[offset], rows[offset]));
             }
         }
     }
@@ -163,9 +161,7 @@ impl<Y: Operand> Float<'_, Y> {
         let x = x.as_chunks::<R>().0;
         let stored = self.layer.stored::<{ LANES * 4 }>();
         for start in (0..self.tile.cols()).step_by(LANES) {
-            for offset in 0..R {
-                self.tile.expect_store(first + offset, start, LANES);
-            }
+            self.tile.expect_store((first, R), (start, LANES));
             let band = (self.at.1 + start) / LANES;
             let (places, blocks) = stored.of(band);
             let bias = Outputs::<LANES>::of(self.layer, band).bias;

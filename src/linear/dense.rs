@@ -8,7 +8,7 @@ use super::operand::Operand;
 use super::panels::Cut;
 use crate::context::Context;
 use crate::element::{DType, Element};
-use crate::kernels::{Group, Operation, StackBuffer, TileMut, Token, for_each_tile};
+use crate::kernels::{Group, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
 
@@ -198,9 +198,7 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
         };
         let whole = first + len >= inputs;
         if whole {
-            for r in 0..R {
-                self.tile.expect_store(row + r, start, TILE);
-            }
+            self.tile.expect_store((row, R), (start, TILE));
         }
         let mut kept = match sums.first_chunk::<R>() {
             Some(sums) if first > 0 => *sums,
@@ -317,20 +315,15 @@ impl<F: Finish> Int8<'_, F> {
     ) -> usize {
         let padded = self.x.padded;
         while done + R <= self.tile.rows() {
-            let mut rows: [&[Group<T::Staged>]; R] = [&[]; R];
-            for (offset, row) in rows.iter_mut().enumerate() {
-                let first = (done + offset) * padded;
-                *row = codes.get(first..first + padded).unwrap_or_default().as_chunks::<GROUP>().0;
-            }
-            for row in 0..R {
-                self.tile.expect_store(done + row, start, TILE);
-            }
+            let rows = codes.get(done * padded..).unwrap_or_default().as_chunks::<GROUP>().0;
+            let rows = RowBlock::<_, R>::of(rows, padded / GROUP);
+            self.tile.expect_store((done, R), (start, TILE));
             let mut sums = [[0; TILE]; R];
             token.dot(rows, weights, &mut sums);
+            let mut block = self.tile.block::<R, TILE>(done, start);
             for (offset, sums) in sums.iter().enumerate() {
                 let row = self.x.row(self.at.0 + done + offset, self.layer.in_features());
-                let out = outputs.finish(self.finish, token, sums, row);
-                self.tile.store(done + offset, start, out);
+                block.store(offset, outputs.finish(self.finish, token, sums, row));
             }
             done += R;
         }

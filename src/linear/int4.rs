@@ -107,8 +107,8 @@ impl<'a, Y: Operand> Int4<'a, Y> {
             let mut rows: [Int4Row<'_, T::Staged>; R] = [Int4Row { codes: &[], starts: &[] }; R];
             for (offset, row) in rows.iter_mut().enumerate() {
                 *row = self.activations::<T>(self.at.0 + done + offset);
-                self.tile.expect_store(done + offset, start, TILE);
             }
+            self.tile.expect_store((done, R), (start, TILE));
             let mut sums = [[0.0; TILE]; R];
             token.multiply_int4(rows, tile, &mut sums);
             for (offset, sums) in sums.into_iter().enumerate() {
