@@ -1,5 +1,5 @@
-//! Dynamic quantization inside of a layer, to the bit, for values at and around the middles between two codes: where a product
-//! with a reciprocal rounds otherwise than a quotient.
+//! Dynamic int8 layers, to the bit: values at and around the middles between two codes, where a product with a reciprocal
+//! rounds otherwise than a quotient; and single rows that are long.
 
 #![cfg(feature = "linear")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -7,7 +7,7 @@
 mod support;
 
 use ndarray::{Array2, s};
-use support::every_isa;
+use support::{Random, every_isa};
 use tersor::linear::{PackedLinear, Weights};
 
 /// A row that spans from `low` to `high`, and its values, all of which lie within four last bits of a middle.
@@ -54,6 +54,34 @@ fn codes_at_middles_are_those_of_a_division() {
             let mut y = Array2::<f32>::zeros(expected.slice(rows).dim());
             context.scope(|| layer.forward(x.slice(rows), y.view_mut())).unwrap();
             assert_eq!(y, expected.slice(rows), "{context:?}");
+        }
+    }
+}
+
+#[test]
+fn a_long_row_alone_gives_what_it_gives_among_others() {
+    for (outputs, inputs) in [(127, 1024), (128, 1023), (300, 1030), (260, 2052)] {
+        let mut random = Random(1);
+        let x = Array2::from_shape_fn((5, inputs), |_| random.signed());
+        let w = Array2::from_shape_fn((outputs, inputs), |_| random.bits() as i8);
+        let scales: Vec<f32> = (1..=outputs).map(|n| n as f32 * 0.01).collect();
+        let layer = PackedLinear::new(Weights::int8(w.view(), &scales, &[3])).unwrap();
+        let codes = x.map(|&x| (x * 100.0 + 100.0) as u8);
+        let expected = Array2::from_shape_fn((1, outputs), |(_, n)| -> i32 {
+            let products = codes.row(0).into_iter().zip(w.row(n));
+            products.map(|(&x, &w)| (i32::from(x) - 100) * (i32::from(w) - 3)).sum()
+        });
+        for context in every_isa() {
+            let (mut alone, mut among) =
+                (Array2::<f32>::zeros((1, outputs)), Array2::<f32>::zeros((5, outputs)));
+            let mut sums = Array2::zeros((1, outputs));
+            context.scope(|| {
+                layer.forward(x.slice(s![..1, ..]), alone.view_mut()).unwrap();
+                layer.forward(x.view(), among.view_mut()).unwrap();
+                layer.forward_codes(codes.slice(s![..1, ..]), &[100], sums.view_mut()).unwrap();
+            });
+            assert_eq!(alone, among.slice(s![..1, ..]), "{outputs} x {inputs}, {context:?}");
+            assert_eq!(sums, expected, "{outputs} x {inputs}, {context:?}");
         }
     }
 }

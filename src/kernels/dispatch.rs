@@ -153,6 +153,20 @@ pub(crate) trait Token: Copy {
         dot::dot(rows, tile, sums);
     }
 
+    /// As [`dot`](Token::dot) of one row and several tiles. Weights pass by once, and several streams of them come faster than
+    /// one.
+    #[inline(always)]
+    fn dot_row<const N: usize>(
+        self,
+        row: &[Group<Self::Staged>],
+        tiles: [&[[Group<i8>; TILE]]; N],
+        sums: &mut [[i32; TILE]; N],
+    ) {
+        for (tile, sums) in tiles.into_iter().zip(sums) {
+            self.dot::<1>(RowBlock::of(row, row.len()), tile, std::array::from_mut(sums));
+        }
+    }
+
     /// `sums[g][r] += sum over j and i of columns[places[j]][g][r][i] * blocks[j][i]`, exact; places (little-endian u16)
     /// past the last column count nothing.
     #[inline(always)]

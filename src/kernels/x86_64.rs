@@ -270,6 +270,17 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
+    fn dot_row<const N: usize>(
+        self,
+        row: &[Group<u8>],
+        tiles: [&[[Group<i8>; TILE]]; N],
+        sums: &mut [[i32; TILE]; N],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::dot_row_vnni(row, tiles, sums) }
+    }
+
+    #[inline(always)]
     fn dot_blocks<const G: usize>(
         self,
         columns: &[[[Group<u8>; LANES]; G]],

@@ -144,6 +144,42 @@ unsafe fn dot_one_row_vnni(row: &[Group<u8>], tile: &[[Group<i8>; TILE]], sums: 
     4 * rows.len().min(tiles.len())
 }
 
+/// See [`Token::dot_row`](super::Token::dot_row).
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn dot_row_vnni<const N: usize>(
+    row: &[Group<u8>],
+    tiles: [&[[Group<i8>; TILE]]; N],
+    sums: &mut [[i32; TILE]; N],
+) {
+    let mut len = row.len();
+    for tile in tiles {
+        len = len.min(tile.len());
+    }
+    // SAFETY: the caller vouches for the features; each load stays within 4 bytes of the row or 128 of a tile, at indices below
+    // `len`, each access of `sums` within the 128 bytes of a tile's; all take any alignment.
+    unsafe {
+        let mut acc = [[_mm512_setzero_si512(); 2]; N];
+        for k in 0..len {
+            let x = _mm512_set1_epi32(bits(row.get_unchecked(k)));
+            for t in 0..N {
+                let weights = tiles[t].as_ptr().add(k).cast::<i8>();
+                acc[t][0] = _mm512_dpbusd_epi32(acc[t][0], x, _mm512_loadu_si512(weights.cast()));
+                acc[t][1] = _mm512_dpbusd_epi32(acc[t][1], x, _mm512_loadu_si512(weights.add(64).cast()));
+            }
+        }
+        for t in 0..N {
+            for half in 0..2 {
+                let sums = sums[t].as_mut_ptr().add(LANES * half);
+                let sum = _mm512_add_epi32(acc[t][half], _mm512_loadu_si512(sums.cast()));
+                _mm512_storeu_si512(sums.cast(), sum);
+            }
+        }
+    }
+}
+
 /// # Safety
 /// See above.
 #[inline(always)]

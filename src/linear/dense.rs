@@ -31,6 +31,13 @@ const FAR: usize = 32 << 20;
 /// How many pieces are left for threads to share before pieces of float products have more than [`ROWS`] rows.
 const PIECES: usize = 256;
 
+/// Tiles at a time for a single row.
+const TILES: usize = 4;
+
+/// From how many inputs on a single row takes several int8 tiles at a time: streams of weights that are shorter begin too
+/// often.
+const LONG: usize = 1024;
+
 /// Products in a piece, about: some 5 to 50 microseconds of work.
 const PIECE: usize = 1 << 21;
 
@@ -280,12 +287,11 @@ impl<F: Finish> Operation for Int8<'_, F> {
         let padded = self.x.padded;
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
         let rows = codes.get(self.at.0 * padded..).unwrap_or_default();
-        for start in (0..self.tile.cols()).step_by(TILE) {
+        let is_row = self.tile.rows() == 1 && padded >= LONG;
+        let done = if is_row { self.row(token, rows) } else { 0 };
+        for start in (done..self.tile.cols()).step_by(TILE) {
             let tile = (self.at.1 + start) / TILE;
-            let bytes = self.layer.values(tile * padded * TILE);
-            let bytes = bytes.get(..padded * TILE).unwrap_or_default();
-            let weights: &[[Group<i8>; TILE]] =
-                bytemuck::cast_slice::<u8, i8>(bytes).as_chunks::<GROUP>().0.as_chunks::<TILE>().0;
+            let weights = self.layer.int8_tile(tile);
             let outputs = Outputs::of(self.layer, tile);
             let mut done = 0;
             if T::WIDE {
@@ -302,6 +308,29 @@ impl<F: Finish> Operation for Int8<'_, F> {
 }
 
 impl<F: Finish> Int8<'_, F> {
+    /// A single row, [`TILES`] at a time; returns up to which column whole ones went.
+    #[inline(always)]
+    fn row<T: Token>(&mut self, token: T, codes: &[T::Staged]) -> usize {
+        let codes = codes.get(..self.x.padded).unwrap_or_default().as_chunks::<GROUP>().0;
+        let row = self.x.row(self.at.0, self.layer.in_features());
+        let mut start = 0;
+        while start + TILES * TILE <= self.tile.cols() {
+            let first = (self.at.1 + start) / TILE;
+            let mut tiles: [&[[Group<i8>; TILE]]; TILES] = [&[]; TILES];
+            for (t, tile) in tiles.iter_mut().enumerate() {
+                *tile = self.layer.int8_tile(first + t);
+            }
+            let mut sums = [[0; TILE]; TILES];
+            token.dot_row(codes, tiles, &mut sums);
+            for (t, sums) in sums.iter().enumerate() {
+                let out = Outputs::of(self.layer, first + t).finish(self.finish, token, sums, row);
+                self.tile.store(0, start + t * TILE, out);
+            }
+            start += TILES * TILE;
+        }
+        start
+    }
+
     /// Computes `R` rows at a time, from row `done` on; returns up to where whole `R` went.
     #[inline(always)]
     fn rows<T: Token, const R: usize>(
@@ -328,5 +357,15 @@ impl<F: Finish> Int8<'_, F> {
             done += R;
         }
         done
+    }
+}
+
+impl PackedLinear<'_> {
+    /// The weights of tile `index`; nothing where the bytes do not hold it.
+    #[inline(always)]
+    fn int8_tile(&self, index: usize) -> &[[Group<i8>; TILE]] {
+        let len = self.padded_inputs() * TILE;
+        let bytes = self.values(index * len).get(..len).unwrap_or_default();
+        bytemuck::cast_slice::<u8, i8>(bytes).as_chunks::<GROUP>().0.as_chunks::<TILE>().0
     }
 }
