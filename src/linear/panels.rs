@@ -12,7 +12,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 /// The cut of rows into panels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cut {
-    /// Panels of so many rows; what is missing in the last is zeros.
+    /// Panels of so many rows; what is missing in the last has no meaning.
     Padded(usize),
     /// Panels of so many rows, a power of two; what is left goes into panels of half as many, and so on down to one.
     Halved(usize),
@@ -188,12 +188,13 @@ fn interleave<'a, T: Token>(
     if !panel.width.is_multiple_of(LANES) {
         return 0;
     }
-    let done = panel.rows - panel.rows % LANES;
-    for first in (0..done).step_by(LANES) {
+    // Where rows are missing the last stands for them: turning a vector that is not full takes no longer.
+    let row = |r: usize| row(r.min(panel.rows - 1));
+    for first in (0..panel.rows).step_by(LANES) {
         let columns = columns.get_mut(first..).unwrap_or_default();
-        interleave_rows::<T, LANES>(token, &row, first, columns, panel.width / LANES);
+        interleave_rows::<T, LANES>(token, row, first, columns, panel.width / LANES);
     }
-    done
+    panel.rows
 }
 
 #[inline(always)]
