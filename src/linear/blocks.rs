@@ -32,9 +32,10 @@ impl Operation for PanelRows {
     }
 }
 
-/// The tile of `y` that one thread computes at a time. Depends on the layer and the number of rows alone.
-fn piece(layer: &PackedLinear<'_>, rows: usize) -> (usize, usize) {
-    let products = (layer.non_zeros() / layer.out_features().max(1) + 1) * LANES * rows.clamp(1, ROWS);
+/// The tile of `y` that one thread computes at a time. Depends on the weights of an output that are not zero, and on the
+/// number of rows, alone.
+pub(super) fn piece(non_zeros: usize, rows: usize) -> (usize, usize) {
+    let products = (non_zeros.saturating_add(1) * LANES).saturating_mul(rows.clamp(1, ROWS));
     (ROWS, PIECE.div_ceil(products) * LANES)
 }
 
@@ -47,7 +48,7 @@ pub(super) fn int8<F: Finish>(
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    let piece = piece(layer, y.nrows());
+    let piece = piece(layer.non_zeros_of_output(), y.nrows());
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int8 { layer, finish, turned, x, at, tile });
     });
@@ -119,7 +120,7 @@ pub(super) fn float<Y: Operand>(
     y: ArrayViewMut2<'_, Y>,
 ) {
     let epilogue = Epilogue::of(layer);
-    let piece = piece(layer, y.nrows());
+    let piece = piece(layer.non_zeros_of_output(), y.nrows());
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Float { layer, epilogue, turned, at, tile });
     });

@@ -276,6 +276,16 @@ impl PackedLinear<'_> {
         self.section(&self.sections.zero_points)
     }
 
+    /// How many weights of an output are not zero, on average.
+    pub(super) fn non_zeros_of_output(&self) -> usize {
+        self.header.non_zeros / self.header.outputs.max(1)
+    }
+
+    /// How many blocks a sparse format stores.
+    pub(super) fn stored_blocks(&self) -> usize {
+        self.header.stored
+    }
+
     /// Whether its blocks span several outputs.
     pub(super) fn is_blocked(&self) -> bool {
         self.header.height > 1

@@ -11,6 +11,7 @@ mod blocks;
 mod bytes;
 mod codes;
 mod conv;
+mod cost;
 mod dense;
 mod finish;
 mod forward;
@@ -28,6 +29,7 @@ mod sparse;
 mod weights;
 
 pub use conv::{Conv2d, DepthwiseConv2d, Window};
+pub use cost::{Calibration, Prediction, Workload};
 pub use layer::{PackedLinear, write_bias, write_clamp, write_input_params, write_output_params};
 pub use layout::Format;
 pub use matmul::matmul;

@@ -236,19 +236,19 @@ impl Weights<'_> {
 
 /// What there is to store.
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     /// Weights that are not zero.
-    non_zeros: usize,
+    pub(super) non_zeros: usize,
     /// Blocks of one output that are not all zero.
-    low: usize,
+    pub(super) low: usize,
     /// Blocks of [`LANES`] outputs that are not all zero.
-    high: usize,
+    pub(super) high: usize,
 }
 
 impl Counts {
     /// The height of the blocks to store, and how many there are of them: whichever takes fewer bytes, of 4 for each output
     /// and 2 for the place. High ones if they are filled to two thirds or more, about; from there on they are faster as well.
-    fn blocks(&self) -> (usize, usize) {
+    pub(super) fn blocks(&self) -> (usize, usize) {
         let bytes = |blocks: usize, height: usize| blocks.saturating_mul(2 + 4 * height);
         if bytes(self.high, LANES) <= bytes(self.low, 1) { (LANES, self.high) } else { (1, self.low) }
     }

@@ -33,8 +33,10 @@ pub(super) fn cut(rows: usize) -> Cut {
     Cut::Padded(lanes(rows))
 }
 
-fn piece(layer: &PackedLinear<'_>, lanes: usize) -> (usize, usize) {
-    let work = (layer.non_zeros() / layer.out_features().max(1)).saturating_mul(lanes);
+/// The tile of `y` that one thread computes at a time, for so many weights of an output that are not zero, and so many rows
+/// side by side.
+pub(super) fn piece(non_zeros: usize, lanes: usize) -> (usize, usize) {
+    let work = non_zeros.saturating_mul(lanes);
     (lanes, PIECE / work.max(1) + 1)
 }
 
@@ -47,7 +49,7 @@ pub(super) fn float<Y: Operand>(
 ) {
     let epilogue = Epilogue::of(layer);
     let lanes = lanes(y.nrows());
-    for_each_tile(context, y, piece(layer, lanes), |at, tile| {
+    for_each_tile(context, y, piece(layer.non_zeros_of_output(), lanes), |at, tile| {
         let block = turned.get(at.0 * layer.in_features()..).unwrap_or_default();
         let operation = Float { layer, epilogue, block, lanes, first: at.1, tile };
         context.isa().run(operation);
@@ -159,7 +161,7 @@ pub(super) fn float_row<Y: Operand>(
     y: ArrayViewMut2<'_, Y>,
 ) {
     let epilogue = Epilogue::of(layer);
-    for_each_tile(context, y, piece(layer, 1), |(_, first), tile| {
+    for_each_tile(context, y, piece(layer.non_zeros_of_output(), 1), |(_, first), tile| {
         context.isa().run(FloatRow { layer, epilogue, row, first, tile });
     });
 }
@@ -218,7 +220,7 @@ pub(super) fn int8<F: Finish>(
     y: ArrayViewMut2<'_, F::Out>,
 ) {
     let lanes = lanes(y.nrows());
-    for_each_tile(context, y, piece(layer, lanes), |at, tile| {
+    for_each_tile(context, y, piece(layer.non_zeros_of_output(), lanes), |at, tile| {
         let scales = scales.get(at.0..).unwrap_or_default();
         let zero_points = zero_points.get(at.0..).unwrap_or_default();
         context.isa().run(Int8 { layer, finish, turned, padded, lanes, scales, zero_points, at, tile });

@@ -1,0 +1,130 @@
+//! Numbers that were measured at the points of a grid, and what lies between them.
+
+/// Values at every combination of the points of its axes, the last axis running fastest.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Grid {
+    axes: Vec<&'static [f64]>,
+    values: Vec<f64>,
+}
+
+impl Grid {
+    pub(super) fn new(axes: &[&'static [f64]]) -> Self {
+        let len = axes.iter().map(|axis| axis.len()).product();
+        Grid { axes: axes.to_vec(), values: vec![0.0; len] }
+    }
+
+    pub(super) fn axis(&self, index: usize) -> &'static [f64] {
+        self.axes.get(index).copied().unwrap_or_default()
+    }
+
+    /// All values, the last axis running fastest.
+    pub(super) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    pub(super) fn set(&mut self, index: usize, value: f64) {
+        if let Some(slot) = self.values.get_mut(index) {
+            *slot = value;
+        }
+    }
+
+    pub(super) fn values_mut(&mut self) -> &mut [f64] {
+        &mut self.values
+    }
+
+    /// The values at each point of the first axis.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &[f64]> {
+        self.values.chunks(self.stride(0).max(1))
+    }
+
+    pub(super) fn slices_mut(&mut self) -> impl Iterator<Item = &mut [f64]> {
+        let len = self.stride(0).max(1);
+        self.values.chunks_mut(len)
+    }
+
+    /// The value at a place: linear between points, that of the first point before it, and in proportion behind the last.
+    /// So where values nowhere fall along an axis, neither do these.
+    pub(super) fn at(&self, place: &[f64]) -> f64 {
+        self.within(0, 0, place)
+    }
+
+    fn within(&self, axis: usize, first: usize, place: &[f64]) -> f64 {
+        let (Some(points), Some(&place_here)) = (self.axes.get(axis), place.get(axis)) else {
+            return self.values.get(first).copied().unwrap_or_default();
+        };
+        let at = |index: usize| self.within(axis + 1, first + index * self.stride(axis), place);
+        let last = points.len().saturating_sub(1);
+        let end = points.get(last).copied().unwrap_or_default();
+        let upper = points.partition_point(|&point| point < place_here);
+        if upper > last {
+            // An axis of a single point at 0 says that it does not matter.
+            return if end > 0.0 { at(last) * (place_here / end) } else { at(last) };
+        }
+        if upper == 0 {
+            return at(0);
+        }
+        let (low, high) = (points[upper - 1], points[upper]);
+        let share = (place_here - low) / (high - low);
+        at(upper - 1) * (1.0 - share) + at(upper) * share
+    }
+
+    fn stride(&self, axis: usize) -> usize {
+        self.axes.iter().skip(axis + 1).map(|axis| axis.len()).product()
+    }
+
+    /// Makes the values rise along an axis, or stay: each becomes the middle between the highest before it and the lowest
+    /// after it.
+    pub(super) fn make_rising(&mut self, axis: usize) {
+        let (stride, len) = (self.stride(axis), self.axes.get(axis).map_or(0, |axis| axis.len()));
+        let starts = (0..self.values.len()).filter(|index| index / stride % len == 0);
+        for start in starts {
+            let mut line: Vec<f64> = (0..len).map(|index| self.values[start + index * stride]).collect();
+            make_rising(&mut line);
+            line.iter().enumerate().for_each(|(index, value)| self.values[start + index * stride] = *value);
+        }
+    }
+
+    /// Whether no value is below one before it on the axis.
+    pub(super) fn is_rising(&self, axis: usize) -> bool {
+        let (stride, len) = (self.stride(axis), self.axes.get(axis).map_or(0, |axis| axis.len()));
+        (0..self.values.len())
+            .filter(|index| index / stride % len > 0)
+            .all(|index| self.values[index] >= self.values[index - stride])
+    }
+}
+
+/// See [`Grid::make_rising`].
+pub(super) fn make_rising(values: &mut [f64]) {
+    let mut lowest_after = values.to_vec();
+    for index in (1..values.len()).rev() {
+        lowest_after[index - 1] = lowest_after[index - 1].min(lowest_after[index]);
+    }
+    let mut highest = f64::NEG_INFINITY;
+    for (value, lowest) in values.iter_mut().zip(lowest_after) {
+        highest = highest.max(*value);
+        *value = (highest + lowest) / 2.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_linear_between_points_and_in_proportion_behind_them() {
+        let mut grid = Grid::new(&[&[1.0, 2.0, 4.0], &[0.0]]);
+        grid.values_mut().copy_from_slice(&[10.0, 20.0, 60.0]);
+        let found = [0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0].map(|place| grid.at(&[place, 0.7]));
+        assert_eq!(found, [10.0, 10.0, 15.0, 20.0, 40.0, 60.0, 120.0]);
+    }
+
+    #[test]
+    fn rising_values_stay_and_others_meet_in_the_middle() {
+        let mut grid = Grid::new(&[&[1.0, 2.0, 3.0], &[1.0, 2.0]]);
+        grid.values_mut().copy_from_slice(&[1.0, 5.0, 3.0, 3.0, 2.0, 6.0]);
+        assert!(!grid.is_rising(0));
+        grid.make_rising(0);
+        assert!(grid.is_rising(0));
+        assert_eq!(grid.values(), [1.0, 4.0, 2.5, 4.0, 2.5, 6.0]);
+    }
+}

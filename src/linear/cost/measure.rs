@@ -1,0 +1,215 @@
+//! Measuring: our own kernels on small layers, in rounds; the shortest time counts.
+
+use super::super::dense;
+use super::super::layer::PackedLinear;
+use super::calibration::{
+    Calibration, FOOTPRINTS, INPUTS, KERNELS, Kernel, STAGED_ROWS, Team, Times, rounded,
+};
+use super::plan::{self, Call, FAR_INPUTS};
+use super::synthetic::Memory;
+use crate::context::Context;
+use crate::error::Result;
+use crate::parallel::{Parallel, ParallelFor};
+use ndarray::{ArrayView2, ArrayViewMut2};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Everything is timed once in each round, so that what disturbs the machine for a while does not disturb every time of a call.
+const ROUNDS: usize = 12;
+
+/// Rounds in which layers in far memory are timed as well.
+const FAR_ROUNDS: usize = 2;
+
+/// After so long no call is timed again.
+const BUDGET: Duration = Duration::from_millis(650);
+
+/// Rounds of one and of several threads in turns, and how long all of them take.
+const TEAM_ROUNDS: usize = 2;
+const TEAM_BUDGET: Duration = Duration::from_millis(120);
+
+/// How long calls are counted as one sample, at least.
+const SAMPLE: Duration = Duration::from_micros(10);
+
+/// What takes longer is not run twice in a round.
+const LONG: Duration = Duration::from_micros(100);
+
+/// The same for layers that have to come into a cache first.
+const FAR_LONG: Duration = Duration::from_micros(2000);
+
+impl Calibration {
+    /// Measures this machine, for the instruction set of the current context and for its threads: every power of two of them,
+    /// and all. Takes less than a second, and some 70 MB of memory, on a machine that does nothing else.
+    ///
+    /// `progress` is told how many of how many steps are done.
+    ///
+    /// # Errors
+    /// As [`Context::current`].
+    pub fn measure(mut progress: impl FnMut(usize, usize)) -> Result<Self> {
+        let context = Context::current()?;
+        let threads = context.parallel().threads();
+        let mut counts: Vec<usize> = (1..).map(|log| 1 << log).take_while(|&count| count < threads).collect();
+        counts.extend((threads > 1).then_some(threads));
+        let (mut done, total) = (0, ROUNDS * KERNELS.len() + counts.len());
+        let mut step = || {
+            progress(done, total);
+            done += 1;
+        };
+        let serial = context.clone().with_parallel(Parallel::Serial);
+        let (mut memory, mut runner) = (Memory::new(largest()), Runner::new());
+        let start = Instant::now();
+        let mut plans = Vec::new();
+        for kernel in KERNELS {
+            let output_bytes = memory.output_bytes(kernel, FAR_INPUTS, plan::far_part(kernel))?;
+            let calls =
+                plan::calls(kernel, output_bytes).into_iter().map(|call| (call, f64::INFINITY)).collect();
+            plans.push(Plan { kernel, output_bytes, calls });
+        }
+        for round in 0..ROUNDS {
+            for plan in &mut plans {
+                step();
+                if round == 0 || start.elapsed() < BUDGET {
+                    serial.scope(|| plan.time_once(round < FAR_ROUNDS, &mut memory, &mut runner))?;
+                }
+            }
+        }
+        let times = plans.iter().map(Plan::times).collect();
+        let mut teams = Vec::new();
+        let budget = TEAM_BUDGET / counts.len().max(1) as u32;
+        for threads in counts {
+            step();
+            teams.push(measure_team(&context, threads, budget, &mut memory, &mut runner)?);
+        }
+        step();
+        Ok(Calibration { isa: context.isa().name().to_owned(), times, teams })
+    }
+}
+
+/// Bytes of the largest layer.
+fn largest() -> usize {
+    1 << FOOTPRINTS[FOOTPRINTS.len() - 1] as u32
+}
+
+/// The calls of a kernel, and the shortest time of each.
+struct Plan {
+    kernel: Kernel,
+    output_bytes: f64,
+    calls: Vec<(Call, f64)>,
+}
+
+impl Plan {
+    fn time_once(&mut self, far: bool, memory: &mut Memory, runner: &mut Runner) -> Result<()> {
+        let layer = |call: &Call| (call.outputs, call.inputs, call.part);
+        for calls in self.calls.chunk_by_mut(|(a, _), (b, _)| layer(a) == layer(b)) {
+            let Some(&(first, _)) = calls.first().filter(|(call, _)| far || !call.far) else { continue };
+            let layer = memory.layer(self.kernel, (first.outputs, first.inputs), first.part)?;
+            for (call, shortest) in calls {
+                let long = if call.far { FAR_LONG } else { LONG };
+                *shortest = shortest.min(runner.time(&layer, call.rows, long)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn times(&self) -> Times {
+        let times: Vec<f64> = self.calls.iter().map(|(_, shortest)| *shortest).collect();
+        plan::times(self.kernel, self.output_bytes, &times)
+    }
+}
+
+/// So many of the threads there are.
+struct Limited {
+    threads: usize,
+    all: Parallel,
+}
+
+impl ParallelFor for Limited {
+    fn threads(&self) -> usize {
+        self.threads
+    }
+    fn parallel_for(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.all.run(count, task);
+    }
+}
+
+fn measure_team(
+    context: &Context,
+    threads: usize,
+    budget: Duration,
+    memory: &mut Memory,
+    runner: &mut Runner,
+) -> Result<Team> {
+    let slice = budget / (3 * 2 * TEAM_ROUNDS as u32);
+    let team = Parallel::Host(Arc::new(Limited { threads, all: context.parallel().clone() }));
+    let contexts = [Parallel::Serial, team].map(|parallel| context.clone().with_parallel(parallel));
+    let (float, int8) = (KERNELS[0], KERNELS[3]);
+    let float_bytes = memory.output_bytes(float, FAR_INPUTS, 0.0)?;
+    // The best of some rounds, alone and together.
+    let mut pair = |kernel: Kernel, shape: (usize, usize), rows: usize| -> Result<[f64; 2]> {
+        let layer = memory.layer(kernel, shape, 0.0)?;
+        let mut fastest = [f64::INFINITY; 2];
+        for _ in 0..TEAM_ROUNDS {
+            for (fastest, context) in fastest.iter_mut().zip(&contexts) {
+                // Without a pause: threads that wait for the next call are awake, and each has found a processor.
+                let start = Instant::now();
+                while start.elapsed() < slice {
+                    let time = context.scope(|| runner.time(&layer, rows, LONG))?;
+                    *fastest = fastest.min(time);
+                }
+            }
+        }
+        Ok(fastest)
+    };
+    // One piece for each thread, and eight rows, which are quantized by one.
+    let (_, piece) = dense::piece(8, 256);
+    let [alone, together] = pair(int8, (piece * threads, 256), 8)?;
+    let fork = (together - alone / threads as f64).max(0.0);
+    let (_, piece) = dense::piece(64, 256);
+    let [alone, together] = pair(int8, (16 * piece * threads, 256), 64)?;
+    let products = (alone / (together - 2.0 * fork).max(1.0)).clamp(1.0, threads as f64);
+    let outputs = plan::far_outputs(FOOTPRINTS[FOOTPRINTS.len() - 1], float_bytes);
+    let [alone, together] = pair(float, (outputs, FAR_INPUTS), 1)?;
+    let reads = (alone / together.max(1.0)).clamp(1.0, threads as f64);
+    Ok(Team { threads, fork: rounded(fork), products: rounded(products), reads: rounded(reads) })
+}
+
+/// What layers are run on.
+struct Runner {
+    x: Vec<f32>,
+    y: Vec<f32>,
+    scratch: Vec<u8>,
+}
+
+impl Runner {
+    fn new() -> Self {
+        let most = STAGED_ROWS[STAGED_ROWS.len() - 1] as usize * INPUTS[INPUTS.len() - 1] as usize;
+        // Of both signs, and nothing that repeats in a power of two.
+        let x = (0..most).map(|index| (index % 251) as f32 / 125.0 - 1.0).collect();
+        Runner { x, y: Vec::new(), scratch: Vec::new() }
+    }
+
+    /// Nanoseconds of a call: a single one if it takes longer than `long`, else the mean of some that follow another.
+    fn time(&mut self, layer: &PackedLinear<'_>, rows: usize, long: Duration) -> Result<f64> {
+        let (inputs, outputs) = (layer.in_features(), layer.out_features());
+        let more = |len: usize, room: usize| len.max(room);
+        self.scratch.resize(more(layer.scratch_bytes(rows)?, self.scratch.len()), 0);
+        self.y.resize(more(rows * outputs, self.y.len()), 0.0);
+        let (x, y) = (self.x.get(..rows * inputs), self.y.get_mut(..rows * outputs));
+        let (Some(x), Some(y)) = (x, y) else { return Ok(0.0) };
+        let (Ok(x), Ok(mut y)) =
+            (ArrayView2::from_shape((rows, inputs), x), ArrayViewMut2::from_shape((rows, outputs), y))
+        else {
+            return Ok(0.0);
+        };
+        let mut run = |count: u32| -> Result<Duration> {
+            let start = Instant::now();
+            for _ in 0..count {
+                layer.forward_with(x, y.view_mut(), &mut self.scratch)?;
+            }
+            Ok(start.elapsed())
+        };
+        let first = run(1)?;
+        let count = (SAMPLE.as_nanos() / first.as_nanos().max(1)).clamp(1, 1000) as u32;
+        let sample = if first > long { first } else { run(count)? / count };
+        Ok(first.min(sample).as_secs_f64() * 1e9)
+    }
+}

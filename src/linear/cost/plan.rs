@@ -1,0 +1,177 @@
+//! What is timed for each kernel, and what follows from the times.
+
+use super::super::layout::TILE;
+use super::calibration::{FOOTPRINTS, INPUTS, Kernel, STAGED_ROWS, STORED_OUTPUTS, Times};
+
+/// Weights of a layer whose times should show nothing of memory.
+const NEAR_WEIGHTS: usize = 1 << 17;
+
+/// Outputs that a dense kernel for a single row takes at once.
+pub(super) const TILES: usize = 4 * TILE;
+
+/// Inputs of layers that are large.
+pub(super) const FAR_INPUTS: usize = 1040;
+
+/// Rows at which it is measured what several rows wait for.
+const SEVERAL_ROWS: usize = 8;
+
+/// Rows and inputs of layers whose outputs are what matters.
+const MANY_ROWS: usize = 64;
+const NEAR_INPUTS: usize = 16;
+
+/// A call to be timed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Call {
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    /// See [`Kernel::parts`].
+    pub(super) part: f64,
+    pub(super) rows: usize,
+    /// Whether its weights or `y` may lie far from the processor, and have to come near it first.
+    pub(super) far: bool,
+}
+
+/// The calls of a kernel; those with the same layer follow each other. `output_bytes`: of an output of a large layer.
+pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
+    let mut calls = Vec::new();
+    let mut push = |shape: (usize, usize), part, rows: usize, far| {
+        calls.push(Call { outputs: shape.0, inputs: shape.1, part, rows, far });
+    };
+    for inputs in INPUTS.map(|inputs| inputs as usize) {
+        for part in kernel.staged_parts() {
+            STAGED_ROWS.iter().for_each(|rows| push((0, inputs), *part, *rows as usize, false));
+        }
+        for part in kernel.parts() {
+            let shape = (near_outputs(inputs), inputs);
+            kernel.rows().iter().for_each(|rows| push(shape, *part, *rows as usize, false));
+        }
+        push((TILE, inputs), 0.0, 1, false);
+    }
+    for elements in STORED_OUTPUTS {
+        push((many_outputs(elements), NEAR_INPUTS), far_part(kernel), MANY_ROWS, true);
+    }
+    for footprint in FOOTPRINTS {
+        let shape = (far_outputs(footprint, output_bytes), FAR_INPUTS);
+        push(shape, far_part(kernel), 1, true);
+        push(shape, far_part(kernel), SEVERAL_ROWS, true);
+    }
+    calls
+}
+
+/// What the times of these calls, in nanoseconds, say of the kernel.
+pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Times {
+    let mut times = Times::new(kernel);
+    let parts = kernel.parts();
+    let mut measured = measured.iter().copied();
+    let mut next = || measured.next().unwrap_or_default();
+    for (k, inputs) in INPUTS.into_iter().enumerate() {
+        let staged_parts = kernel.staged_parts().len();
+        for p in 0..staged_parts {
+            for m in 0..STAGED_ROWS.len() {
+                times.staging.set((m * INPUTS.len() + k) * staged_parts + p, next());
+            }
+        }
+        let outputs = near_outputs(inputs as usize) as f64;
+        for (p, part) in parts.iter().enumerate() {
+            for (m, rows) in kernel.rows().iter().enumerate() {
+                let products = next() - times.staging.at(&[*rows, inputs, *part]);
+                let index = (m * INPUTS.len() + k) * parts.len() + p;
+                times.output.set(index, products.max(0.0) / outputs);
+            }
+        }
+        times.alone.set(k, (next() - times.staging.at(&[1.0, inputs, 0.0])).max(0.0) / TILE as f64);
+    }
+    if kernel.height == 0 {
+        // The largest of these layers has not as many outputs as a kernel for a single row wants.
+        let largest = INPUTS[INPUTS.len() - 1];
+        let before = INPUTS[INPUTS.len() - 2];
+        for p in 0..parts.len() {
+            let index = (INPUTS.len() - 2) * parts.len() + p;
+            let time = times.output.values().get(index).copied().unwrap_or_default();
+            times.output.set(index + parts.len(), time * largest / before);
+        }
+    }
+    times.staging.make_rising(0);
+    times.staging.make_rising(2);
+    times.output.make_rising(0);
+    times.output.make_rising(2);
+    // What an output of a layer takes longer than one of a small layer.
+    let longer = |times: &Times, time: f64, outputs: usize, rows: usize, inputs: usize| {
+        let (rows, inputs) = (rows as f64, inputs as f64);
+        let near = times.output.at(&[rows, inputs, far_part(kernel)]);
+        ((time - times.staging.at(&[rows, inputs, far_part(kernel)])) / outputs as f64 - near).max(0.0)
+    };
+    for (index, elements) in STORED_OUTPUTS.into_iter().enumerate() {
+        let longer = longer(&times, next(), many_outputs(elements), MANY_ROWS, NEAR_INPUTS);
+        times.store.set(index, longer / MANY_ROWS as f64);
+    }
+    for (index, footprint) in FOOTPRINTS.into_iter().enumerate() {
+        let outputs = far_outputs(footprint, output_bytes);
+        let one = longer(&times, next(), outputs, 1, FAR_INPUTS);
+        times.stall.set(index, one / output_bytes);
+        let several = longer(&times, next(), outputs, SEVERAL_ROWS, FAR_INPUTS);
+        times.rows_stall.set(index, several / output_bytes);
+    }
+    times.rows_stall.make_rising(0);
+    times.store.make_rising(0);
+    times.stall.make_rising(0);
+    times.round();
+    times
+}
+
+fn near_outputs(inputs: usize) -> usize {
+    (NEAR_WEIGHTS / inputs).clamp(TILE, 32 * TILE)
+}
+
+/// How many outputs make so many elements of `y`: no power of two, which would be a matter of its own.
+fn many_outputs(elements: f64) -> usize {
+    elements.exp2() as usize / MANY_ROWS + TILE
+}
+
+pub(super) fn far_outputs(footprint: f64, output_bytes: f64) -> usize {
+    (footprint.exp2() / output_bytes) as usize / TILES * TILES
+}
+
+/// Not all blocks of a sparse layer, which would lie in order.
+pub(super) fn far_part(kernel: Kernel) -> f64 {
+    let parts = kernel.parts();
+    parts.get(parts.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::calibration::KERNELS;
+    use super::*;
+
+    #[test]
+    fn times_are_found_where_the_calls_put_them() {
+        for kernel in KERNELS {
+            let output_bytes = 2048.0;
+            // A kernel whose times are known, with weights that take longer from 2^24 bytes on.
+            let staging = |call: &Call| 100.0 + (call.rows * call.inputs) as f64 * 0.5;
+            let output = |rows: usize, inputs: usize, part: f64| {
+                1.0 + rows as f64 * (2.0 + inputs as f64 * (0.01 + 0.25 * part))
+            };
+            let time = |call: &Call| {
+                let bytes = call.outputs as f64 * output_bytes;
+                let stall = if call.far && bytes > 1e7 { 0.125 * bytes } else { 0.0 };
+                staging(call) + call.outputs as f64 * output(call.rows, call.inputs, call.part) + stall
+            };
+            let calls = calls(kernel, output_bytes);
+            let times = times(kernel, output_bytes, &calls.iter().map(time).collect::<Vec<_>>());
+            let is_near = |found: f64, expected: f64| (found / expected - 1.0).abs() < 2e-3;
+            for call in &calls {
+                let place = [call.rows as f64, call.inputs as f64, call.part];
+                assert!(is_near(times.staging.at(&place), staging(call)), "{kernel:?} {call:?}");
+                let is_extended = kernel.height == 0 && call.rows == 1 && call.inputs == 4112;
+                if call.outputs > 0 && call.rows <= 64 && !is_extended {
+                    let found = times.output.at(&[place[0], place[1], call.part]);
+                    let expected = output(call.rows, call.inputs, call.part);
+                    assert!(is_near(found, expected), "{kernel:?} {call:?}: {found} {expected}");
+                }
+            }
+            assert!(is_near(times.stall.at(&[26.0]), 0.125) && times.stall.at(&[22.0]) < 1e-3, "{kernel:?}");
+            assert!(is_near(times.rows_stall.at(&[26.0]), 0.125) && times.is_sound(), "{kernel:?}");
+        }
+    }
+}
