@@ -2,7 +2,7 @@
 
 use crate::case::Case;
 use crate::serve::{Layer, Output, Prepare};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use std::hint::black_box;
 use tersor::linear::{PackedLinear, Weights};
 use tersor::{Context, Parallel, f16};
@@ -32,11 +32,46 @@ pub fn serve(threads: usize) {
     }
 }
 
+/// A matrix that begins at a cache line, as the peers in C++ allocate theirs.
+struct Matrix<T> {
+    buffer: Vec<T>,
+    start: usize,
+    shape: (usize, usize),
+}
+
+impl<T: Copy + Default> Matrix<T> {
+    fn zeros(rows: usize, columns: usize) -> Self {
+        const LINE: usize = 64;
+        let buffer = vec![T::default(); rows * columns + LINE / size_of::<T>()];
+        let start = buffer.as_ptr().align_offset(LINE);
+        Matrix { buffer, start, shape: (rows, columns) }
+    }
+
+    fn of(values: ArrayView2<'_, T>) -> Self {
+        let mut matrix = Self::zeros(values.nrows(), values.ncols());
+        matrix.view_mut().assign(&values);
+        matrix
+    }
+
+    fn as_slice(&self) -> &[T] {
+        &self.buffer[self.start..self.start + self.shape.0 * self.shape.1]
+    }
+
+    fn view(&self) -> ArrayView2<'_, T> {
+        ArrayView2::from_shape(self.shape, self.as_slice()).expect("as long as its shape")
+    }
+
+    fn view_mut(&mut self) -> ArrayViewMut2<'_, T> {
+        let elements = &mut self.buffer[self.start..self.start + self.shape.0 * self.shape.1];
+        ArrayViewMut2::from_shape(self.shape, elements).expect("as long as its shape")
+    }
+}
+
 /// f32 in, f32 out.
 struct Floats {
     layer: PackedLinear<'static>,
-    x: Array2<f32>,
-    y: Array2<f32>,
+    x: Matrix<f32>,
+    y: Matrix<f32>,
     scratch: Vec<u8>,
 }
 
@@ -47,15 +82,15 @@ impl Layer for Floats {
     }
 
     fn output(&self) -> Output {
-        Output::f32(self.y.as_slice().unwrap_or_default())
+        Output::f32(self.y.as_slice())
     }
 }
 
 /// uint8 in, int32 out.
 struct Integers {
     layer: PackedLinear<'static>,
-    x: Array2<u8>,
-    y: Array2<i32>,
+    x: Matrix<u8>,
+    y: Matrix<i32>,
     scratch: Vec<u8>,
 }
 
@@ -67,7 +102,7 @@ impl Layer for Integers {
     }
 
     fn output(&self) -> Output {
-        Output::i32(self.y.as_slice().unwrap_or_default())
+        Output::i32(self.y.as_slice())
     }
 }
 
@@ -105,11 +140,11 @@ fn prepare(case: &Case) -> Result<Box<dyn Layer>, String> {
     .map_err(text)?;
     let scratch = vec![0; layer.scratch_bytes(case.m).map_err(text)?];
     if kind == "int8-int32" {
-        let x = view(&case.read::<u8>("x.u8")?, case.m, case.k)?.to_owned();
-        return Ok(Box::new(Integers { layer, x, y: Array2::zeros((case.m, case.n)), scratch }));
+        let x = Matrix::of(view(&case.read::<u8>("x.u8")?, case.m, case.k)?);
+        return Ok(Box::new(Integers { layer, x, y: Matrix::zeros(case.m, case.n), scratch }));
     }
-    let x = view(&case.read::<f32>("x.f32")?, case.m, case.k)?.to_owned();
-    Ok(Box::new(Floats { layer, x, y: Array2::zeros((case.m, case.n)), scratch }))
+    let x = Matrix::of(view(&case.read::<f32>("x.f32")?, case.m, case.k)?);
+    Ok(Box::new(Floats { layer, x, y: Matrix::zeros(case.m, case.n), scratch }))
 }
 
 fn view<T>(values: &[T], rows: usize, columns: usize) -> Result<ArrayView2<'_, T>, String> {
