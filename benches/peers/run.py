@@ -13,6 +13,7 @@ import families
 import measure
 import plot
 import report
+import summary
 from environments import ROOT, TARGET, Commands
 from workers import Failed, Workers
 
@@ -137,6 +138,8 @@ class Run:
 def write(head, rows, stem):
     with open(stem + ".md", "w") as file:
         file.write(report.markdown(head, rows))
+    with open(stem + "-summary.md", "w") as file:
+        file.write(summary.markdown(rows) + "\nTwo threads against one:\n\n" + summary.scaling(rows))
     drawn = plot.svg(head, rows)
     if drawn:
         with open(stem + ".svg", "w") as file:
