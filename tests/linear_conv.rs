@@ -294,6 +294,37 @@ fn images_without_pixels_and_windows_in_the_padding_are_no_special_case() {
     assert!(y.iter().enumerate().all(|(index, &y)| y == (index % 3 + 1) as f32), "{y}");
 }
 
+/// Every tap but the last is in the padding, and how far they are apart in pixels fits no integer.
+#[test]
+fn dilation_may_be_larger_than_any_image() {
+    let apart = isize::MAX as usize - 1;
+    let window = Window::new((2, 1)).dilation((apart, 1)).padding_each((apart, 0), (0, 0));
+    let codes = random_codes(1, 2, 1);
+    let layer = PackedLinear::new(Weights::int8(codes.view(), &[1.0], &[])).unwrap();
+    let x = Array4::from_shape_fn((1, 1, 4, 1), |(_, _, x, _)| 255.0 - x as f32);
+    let expected = x.mapv(|x| x * f32::from(codes[[0, 1]]));
+    let mut y = Array4::<f32>::zeros((1, 1, 4, 1));
+    DepthwiseConv2d::new(layer.clone(), window).unwrap().forward(x.view(), y.view_mut()).unwrap();
+    assert_eq!(y, expected);
+    y.fill(0.0);
+    Conv2d::new(layer, window).unwrap().forward(x.view(), y.view_mut()).unwrap();
+    assert_eq!(y, expected);
+}
+
+/// Where there is nothing to read or to write, nothing counts up to how many images or lines there would be.
+#[test]
+fn any_number_of_empty_images_is_done_at_once() {
+    let many = 1 << (usize::BITS - 3);
+    let none = PackedLinear::new(Array2::<f32>::zeros((0, 0)).view()).unwrap();
+    let conv = Conv2d::new(none, Window::new((1, 1))).unwrap();
+    let x = Array4::<f32>::zeros((many, 1, 1, 0));
+    conv.forward(x.view(), x.clone().view_mut()).unwrap();
+    let no_outputs = PackedLinear::new(Array2::<f32>::zeros((0, 1)).view()).unwrap();
+    let conv = Conv2d::new(no_outputs, Window::new((1, 1)).padding_each((many - 1, 0), (0, 0))).unwrap();
+    let mut y = Array4::<f32>::zeros((1, many, 1, 0));
+    conv.forward(Array4::<f32>::zeros((1, 1, 1, 1)).view(), y.view_mut()).unwrap();
+}
+
 #[test]
 fn bad_input_is_named_and_y_untouched() {
     let layer = PackedLinear::new(random(3, 18, 1).view()).unwrap();

@@ -113,6 +113,9 @@ pub(super) fn float_images<'a, X: Operand>(
     {
         return pixels;
     }
+    if x.is_empty() {
+        return &[];
+    }
     let staged = scratch.take::<f32>(x.len());
     for (index, image) in x.outer_iter().enumerate() {
         // Only fails where the body does.

@@ -66,6 +66,9 @@ fn for_each_chunk<Y>(
         return;
     }
     let (_, height, width, _) = y.dim();
+    if y.is_empty() {
+        return;
+    }
     for (image, mut lines) in y.outer_iter_mut().enumerate() {
         for (line, rows) in lines.outer_iter_mut().enumerate() {
             cut((image * height + line) * width, rows);

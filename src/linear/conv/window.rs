@@ -174,13 +174,14 @@ impl Geometry {
         Start { image, y: y * self.window.stride[0], x: x * self.window.stride[1] }
     }
 
-    /// How many pixels each tap is behind the first, where the whole window is within the image.
+    /// How many pixels each tap is behind the first, where the whole window is within the image. Of a window that never is they
+    /// mean nothing, and may be too many to count.
     #[inline(always)]
     pub(super) fn steps(&self, taps: &mut [usize]) {
         let [dilation_y, dilation_x] = self.window.dilation;
         for (ky, taps) in taps.chunks_mut(self.window.size[1].max(1)).take(self.window.size[0]).enumerate() {
             for (kx, tap) in taps.iter_mut().enumerate() {
-                *tap = ky * dilation_y * self.width + kx * dilation_x;
+                *tap = (ky * dilation_y).wrapping_mul(self.width).wrapping_add(kx * dilation_x);
             }
         }
     }
