@@ -1,11 +1,12 @@
-//! `forward_with` and `forward_codes_with` allocate nothing, in any format. A program of its own, because it counts.
+//! `forward_with` and `forward_codes_with` allocate nothing, in any format, nor do convolutions. A program of its own, because
+//! it counts.
 
 #![allow(unsafe_code, clippy::unwrap_used)]
 
-use ndarray::Array2;
+use ndarray::{Array2, Array4, ArrayView4, ArrayViewMut4};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tersor::linear::{Format, PackedLinear, Weights};
+use tersor::linear::{Conv2d, DepthwiseConv2d, Format, Operand, PackedLinear, Weights, Window};
 use tersor::quant::{CodeType, Params};
 use tersor::{Context, Isa, Parallel, f16};
 
@@ -29,6 +30,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// A program counts what all of its threads allocate, so everything is one test.
 #[test]
 fn forward_with_allocates_nothing() {
     let (outputs, inputs) = (70, 90);
@@ -85,5 +87,61 @@ fn forward_with_allocates_nothing() {
                 });
             }
         }
+    }
+    for layer in &layers {
+        for window in [Window::new((1, 1)), Window::new((3, 2)).padding((1, 1))] {
+            let taps = if window == Window::new((1, 1)) { 1 } else { 6 };
+            check_images(&Convolution::All(Conv2d::new(layer.clone(), window).unwrap()), inputs / taps);
+        }
+    }
+    let params = Params::new(CodeType::I8, vec![0.5], vec![3], None).unwrap();
+    let codes = Array2::from_elem((inputs, 6), 3_i8);
+    let layer = PackedLinear::new(Weights::int8(codes.view(), &[0.5], &[])).unwrap();
+    let layer = layer.with_output_params(&params).unwrap();
+    let conv = DepthwiseConv2d::new(layer, Window::new((3, 2)).padding((1, 1))).unwrap();
+    check_images(&Convolution::Depthwise(conv), inputs);
+}
+
+enum Convolution<'a> {
+    All(Conv2d<'a>),
+    Depthwise(DepthwiseConv2d<'a>),
+}
+
+impl Convolution<'_> {
+    fn forward<X: Operand, Y: Operand>(
+        &self,
+        x: ArrayView4<'_, X>,
+        y: ArrayViewMut4<'_, Y>,
+        scratch: &mut [u8],
+    ) {
+        match self {
+            Convolution::All(conv) => conv.forward_with(x, y, scratch).unwrap(),
+            Convolution::Depthwise(conv) => conv.forward_with(x, y, scratch).unwrap(),
+        }
+    }
+}
+
+/// Images side by side and apart, of numbers and of codes.
+fn check_images(conv: &Convolution<'_>, channels: usize) {
+    let image = [2, 5, 4];
+    let (layer, window, scratch_bytes) = match conv {
+        Convolution::All(conv) => (conv.layer(), conv.window(), conv.scratch_bytes(image)),
+        Convolution::Depthwise(conv) => (conv.layer(), conv.window(), conv.scratch_bytes(image)),
+    };
+    let (height, width) = window.output_size((5, 4)).unwrap();
+    let x = Array4::from_elem((2, 5, 4, channels), 1.0_f32);
+    let apart = Array4::from_elem((2, channels, 5, 4), f16::ONE);
+    let mut y = Array4::<f32>::zeros((2, height, width, layer.out_features()));
+    let mut codes = Array4::<i8>::zeros((2, layer.out_features(), height, width));
+    let mut scratch = vec![0; scratch_bytes.unwrap()];
+    for &isa in Isa::available() {
+        let context = Context::new().unwrap().with_isa(isa).with_parallel(Parallel::Serial);
+        context.scope(|| {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            conv.forward(x.view(), y.view_mut(), &mut scratch);
+            let apart = apart.view().permuted_axes([0, 2, 3, 1]);
+            conv.forward(apart, codes.view_mut().permuted_axes([0, 2, 3, 1]), &mut scratch);
+            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "{layer:?} {window:?} on {isa}");
+        });
     }
 }

@@ -58,6 +58,19 @@ static void run_layer(const void *packed, size_t bytes) {
     free(scratch);
 }
 
+/* The rows of x as an image of 3 x 3 pixels. */
+static void run_images(const void *packed, size_t bytes, const tersor_conv2d_options *options) {
+    size_t scratch_bytes;
+    OK(tersor_conv2d_forward_size(NULL, 1, 3, 3, packed, bytes, options, &scratch_bytes));
+    void *scratch = malloc(scratch_bytes + 1);
+    CHECK(scratch != NULL);
+    WITHOUT(tersor_conv2d_forward_size(NULL, 1, 3, 3, packed, bytes, options, &scratch_bytes));
+    WITHOUT(tersor_conv2d_forward_f32(NULL, x, 1, 3, 3, K, packed, bytes, options, scratch, scratch_bytes, y, N));
+    if (tersor_conv2d_forward_i8(NULL, a, 1, 3, 3, K, packed, bytes, options, scratch, scratch_bytes, y8, N) == TERSOR_OK)
+        WITHOUT(tersor_conv2d_forward_i8(NULL, a, 1, 3, 3, K, packed, bytes, options, scratch, scratch_bytes, y8, N));
+    free(scratch);
+}
+
 int main(void) {
     size_t bytes;
     static unsigned char packed[1 << 17];
@@ -114,6 +127,18 @@ int main(void) {
     OK(tersor_packed_set_output_i8(0.01f, 0, packed, bytes));
     WITHOUT(tersor_packed_set_clamp(0, 6, packed, bytes));
     run_layer(packed, bytes);
+    run_images(packed, bytes, NULL);
+    tersor_conv2d_options window;
+    OK(tersor_conv2d_options_init(&window, sizeof window));
+    window.window_width = 2;
+    window.padding_left = 1;
+    run_images(packed, bytes, &window);
+    window.depthwise = 1;
+    OK(tersor_pack_i8_size(NULL, N, 2, NULL, 0, &bytes));
+    OK(tersor_pack_i8(NULL, codes, N, 2, K, scales, NULL, N, packed, bytes));
+    OK(tersor_packed_set_input_i8(0.01f, 0, packed, bytes));
+    OK(tersor_packed_set_output_i8(0.01f, 0, packed, bytes));
+    run_images(packed, bytes, &window);
     OK(tersor_pack_sparse_f32_size(NULL, w, N, K, K, mask, sizeof mask, &bytes));
     OK(tersor_pack_sparse_f32(NULL, w, N, K, K, mask, sizeof mask, packed, bytes));
     run_layer(packed, bytes);
