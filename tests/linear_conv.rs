@@ -201,6 +201,45 @@ fn dynamic_quantization_takes_the_range_of_an_image() {
     }
 }
 
+/// Each channel by itself is a convolution of all channels in which every other has weights of zero: windows of few taps and of
+/// as many as there may be, the greatest sums, and images of other ranges behind more outputs than a piece has.
+#[test]
+fn depthwise_convolutions_are_those_of_all_channels_with_zeros() {
+    let channels = 35;
+    for (size, padding) in [((1, 1), 0), ((3, 3), 1), ((5, 5), 2), ((2, 15), 1), ((8, 16), 7)] {
+        let taps = size.0 * size.1;
+        let mut codes = random_codes(channels, taps, 1);
+        codes.row_mut(0).fill(-128);
+        codes.row_mut(33).fill(127);
+        let among_zeros = Array2::from_shape_fn((channels, taps * channels), |(output, input)| {
+            if input % channels == output { codes[[output, input / channels]] } else { 0 }
+        });
+        let mut x = images([3, 9, 17, channels], 2);
+        x.slice_mut(s![1, .., .., ..]).fill(3.0);
+        x.slice_mut(s![2, .., .., ..]).mapv_inplace(|x| 0.25 - x.abs());
+        let window = Window::new(size).padding((padding, padding));
+        let (height, width) = window.output_size((9, 17)).unwrap();
+        let bias: Vec<f32> = (0..channels).map(|channel| channel as f32).collect();
+        let [each, all] = [&codes, &among_zeros].map(|codes| {
+            let layer = PackedLinear::new(Weights::int8(codes.view(), &[0.01], &[])).unwrap();
+            layer.with_bias(&bias).unwrap()
+        });
+        let (each, all) = (DepthwiseConv2d::new(each, window).unwrap(), Conv2d::new(all, window).unwrap());
+        for context in every_isa().chain(every_thread_count()) {
+            context.scope(|| {
+                let mut expected = Array4::<f32>::zeros((3, height, width, channels));
+                all.forward(x.view(), expected.view_mut()).unwrap();
+                let mut y = Array4::<f32>::zeros((3, height, width, channels));
+                each.forward(x.view(), y.view_mut()).unwrap();
+                assert!(
+                    y.iter().zip(&expected).all(|(y, e)| y.to_bits() == e.to_bits()),
+                    "{size:?} {context:?}"
+                );
+            });
+        }
+    }
+}
+
 /// Types and strides of `x`, codes as `y`, and scratch that ends at an inaccessible page.
 #[test]
 fn any_element_and_any_stride_give_the_same() {
