@@ -88,15 +88,12 @@ impl<Y: Operand> Float<'_, Y> {
         for col in 0..self.tile.cols() {
             let output = self.first + col;
             let (places, values) = stored.of(output);
-            let mut sums = [[0.0; LANES]; G];
+            // The bias is there from the start: a loop that adds it afterwards is turned into gathers across the groups.
+            let mut sums = [[self.layer.bias_of(output); LANES]; G];
             token.multiply_places(columns, places, values, &mut sums);
-            let bias = self.layer.bias_of(output);
             let mut out = [[Y::default(); LANES]; G];
-            for (sums, out) in sums.iter_mut().zip(&mut out) {
-                for sum in sums.iter_mut() {
-                    *sum += bias;
-                }
-                *out = self.epilogue.finish(token, *sums);
+            for group in 0..G {
+                out[group] = self.epilogue.finish(token, sums[group]);
             }
             waiting.add(token, &mut self.tile, col, out);
         }
