@@ -273,15 +273,21 @@ impl<F: Finish> Int8<'_, F> {
             token.dot_blocks(columns, places, bytemuck::cast_slice(blocks), &mut sums);
             let (column_sum, column_scale) = self.layer.sum_and_scale_of(output);
             let bias = self.layer.bias_of(output);
+            // One loop over all lanes: inside one over groups, the lanes would be gathered across the groups.
+            let mut values = [[F::Value::default(); LANES]; G];
+            {
+                let values = values.as_flattened_mut();
+                let sums = sums.as_flattened();
+                let zero_points = zero_points.as_flattened();
+                let scales = scales.as_flattened();
+                for i in 0..G * LANES {
+                    let sum = sums[i].wrapping_sub(zero_points[i].wrapping_mul(column_sum));
+                    values[i] = F::value(sum, scales[i] * column_scale, bias);
+                }
+            }
             let mut out = [[F::Out::default(); LANES]; G];
             for group in 0..G {
-                let mut values = [F::Value::default(); LANES];
-                for lane in 0..LANES {
-                    let sum =
-                        sums[group][lane].wrapping_sub(zero_points[group][lane].wrapping_mul(column_sum));
-                    values[lane] = F::value(sum, scales[group][lane] * column_scale, bias);
-                }
-                out[group] = self.finish.convert(token, values);
+                out[group] = self.finish.convert(token, values[group]);
             }
             waiting.add(token, &mut self.tile, col, out);
         }
