@@ -141,6 +141,30 @@ pub(crate) trait Token: Copy {
         }
     }
 
+    /// `sum over j of row[places[j]] * values[j]`, in an order that depends on the instruction set; places (little-endian u16)
+    /// past the last input count nothing; values are little-endian f32.
+    #[inline(always)]
+    fn multiply_row_places(self, row: &[f32], places: &[[u8; 2]], values: &[[u8; 4]]) -> f32 {
+        let x =
+            |place: &[u8; 2]| row.get(usize::from(u16::from_le_bytes(*place))).copied().unwrap_or_default();
+        let (place_ways, place_rest) = places.as_chunks::<8>();
+        let (value_ways, value_rest) = values.as_chunks::<8>();
+        let mut ways = [0.0_f32; 8];
+        for (places, values) in place_ways.iter().zip(value_ways) {
+            for way in 0..8 {
+                ways[way] = self.multiply_add(f32::from_le_bytes(values[way]), x(&places[way]), ways[way]);
+            }
+        }
+        let mut sum = 0.0;
+        for way in ways {
+            sum += way;
+        }
+        for (place, value) in place_rest.iter().zip(value_rest) {
+            sum = self.multiply_add(f32::from_le_bytes(*value), x(place), sum);
+        }
+        sum
+    }
+
     /// `sums[r][n] += sum over k and i of rows[r][k][i] * tile[k][n][i]`, of codes as they are staged, exact; over the
     /// shortest of the slices.
     #[inline(always)]

@@ -40,6 +40,8 @@ mod x86_64_dot;
 mod x86_64_float;
 #[cfg(kernels = "x86_64")]
 mod x86_64_int4;
+#[cfg(kernels = "x86_64")]
+mod x86_64_places;
 
 pub use isa::Isa;
 

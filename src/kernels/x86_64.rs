@@ -4,7 +4,7 @@ use super::cast;
 use super::dispatch::{Operation, Token, interleave};
 use super::dot::{BLOCK, Group, LANES, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile};
-use super::{x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4};
+use super::{x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4, x86_64_places};
 use crate::element::DType;
 use half::f16;
 use std::arch::x86_64::*;
@@ -75,6 +75,12 @@ impl Token for Avx2 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_places_avx2(columns, places, values, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_row_places(self, row: &[f32], places: &[[u8; 2]], values: &[[u8; 4]]) -> f32 {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_places::multiply_row_places(row, places, values) }
     }
 
     #[inline(always)]
@@ -256,6 +262,12 @@ impl Token for Avx512 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_places_avx512(columns, places, values, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_row_places(self, row: &[f32], places: &[[u8; 2]], values: &[[u8; 4]]) -> f32 {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_places::multiply_row_places(row, places, values) }
     }
 
     #[inline(always)]

@@ -175,31 +175,13 @@ impl<Y: Operand> Operation for FloatRow<'_, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
-        // Partial sums, so that one need not wait for the other.
-        const WAYS: usize = 8;
         let stored = self.layer.stored::<4>();
-        let x = |place: &[u8; 2]| {
-            self.row.get(usize::from(u16::from_le_bytes(*place))).copied().unwrap_or_default()
-        };
         for start in (0..self.tile.cols()).step_by(TILE) {
             let mut sums = [0.0; TILE];
             for (offset, slot) in sums.iter_mut().enumerate().take(self.tile.cols() - start) {
                 let output = self.first + start + offset;
                 let (places, values) = stored.of(output);
-                let (place_ways, place_rest) = places.as_chunks::<WAYS>();
-                let (value_ways, value_rest) = values.as_chunks::<WAYS>();
-                let mut ways = [0.0_f32; WAYS];
-                for (places, values) in place_ways.iter().zip(value_ways) {
-                    for way in 0..WAYS {
-                        let value = f32::from_le_bytes(values[way]);
-                        ways[way] = token.multiply_add(value, x(&places[way]), ways[way]);
-                    }
-                }
-                let mut sum = ways.into_iter().sum::<f32>();
-                for (place, value) in place_rest.iter().zip(value_rest) {
-                    sum = token.multiply_add(f32::from_le_bytes(*value), x(place), sum);
-                }
-                *slot = sum + self.layer.bias_of(output);
+                *slot = token.multiply_row_places(self.row, places, values) + self.layer.bias_of(output);
             }
             self.tile.store(0, start, self.epilogue.finish(token, sums));
         }
