@@ -28,6 +28,8 @@ def prepare(worker, reference, case, way, tolerance):
 def take_turns(ours, peer, cpus, settings):
     """Times ours, peer, ours, peer, ...; either may be missing. Returns the fields of a row."""
     workers = [worker for worker in (ours, peer) if worker is not None]
+    for worker in workers:
+        worker.spread(settings.seconds)
     began, pairs = time.monotonic(), []
     busy, own = busy_seconds(cpus), sum(worker.cpu_seconds() for worker in workers)
     while len(pairs) < settings.pairs:

@@ -32,6 +32,7 @@ class Worker:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1, env=environment,
                 preexec_fn=lambda: begin(cpus))
+        self.cpus = cpus
         self.hello = self.ask("hello")
         self.version = self.hello.get("version", "")
 
@@ -66,6 +67,33 @@ class Worker:
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         except OSError:
             return 0.0
+
+    def thread_seconds(self):
+        """What each of the process's threads has used."""
+        used, tasks = {}, f"/proc/{self.process.pid}/task"
+        try:
+            for thread in os.listdir(tasks):
+                with open(f"{tasks}/{thread}/schedstat") as file:
+                    used[int(thread)] = int(file.read().split()[0]) * 1e-9
+        except OSError:
+            pass  # The thread or the process has ended.
+        return used
+
+    def spread(self, seconds):
+        """Runs the layer for a while, then puts the threads that worked on a processor each.
+
+        A woken thread begins where its waker runs, and two that share a processor may do so for as long as a measurement takes.
+        """
+        if len(self.cpus) < 2:
+            return
+        before = self.thread_seconds()
+        self.ask("time", seconds=seconds)
+        worked = {thread: used - before.get(thread, 0.0) for thread, used in self.thread_seconds().items()}
+        for thread, cpu in zip(sorted(worked, key=worked.get, reverse=True), sorted(self.cpus)):
+            try:
+                os.sched_setaffinity(thread, {cpu})
+            except ProcessLookupError:
+                pass  # It has ended.
 
     def drop(self):
         """Lets go of the prepared layer; a worker that cannot is ended."""
