@@ -18,6 +18,11 @@ pub trait ParallelFor: Send + Sync {
     fn parallel_for(&self, count: usize, task: &(dyn Fn(usize) + Sync));
 }
 
+/// How many times a thread of a pool that has no more work looks whether the others have, before the pool may send it to
+/// sleep: some 20 microseconds, the longest that a piece takes. To wake it takes longer, and the next operation comes at once.
+#[cfg(feature = "rayon")]
+const PATIENCE: usize = 1 << 10;
+
 /// Who runs the independent pieces of an operation.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -25,6 +30,9 @@ pub enum Parallel {
     /// The calling thread, alone.
     Serial,
     /// Rayon's current pool: the one whose `install` is running, else the global one.
+    ///
+    /// Inside `install` the calling thread works too. From outside, a call waits for threads of the pool to wake, which takes
+    /// tens of microseconds: run a chain of small layers inside.
     #[cfg(feature = "rayon")]
     Rayon,
     /// Threads that the host lends.
@@ -75,6 +83,7 @@ impl Parallel {
             return;
         }
         let next = AtomicUsize::new(0);
+        let done = AtomicUsize::new(0);
         let work = |_worker: usize| {
             loop {
                 let piece = next.fetch_add(1, Ordering::Relaxed);
@@ -82,6 +91,7 @@ impl Parallel {
                     break;
                 }
                 task(piece);
+                done.fetch_add(1, Ordering::Relaxed);
             }
         };
         match self {
@@ -89,6 +99,15 @@ impl Parallel {
             #[cfg(feature = "rayon")]
             Parallel::Rayon => {
                 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+                let work = |worker| {
+                    work(worker);
+                    for _ in 0..PATIENCE {
+                        if done.load(Ordering::Relaxed) >= pieces {
+                            break;
+                        }
+                        std::hint::spin_loop();
+                    }
+                };
                 (0..workers).into_par_iter().with_max_len(1).for_each(work);
             }
             Parallel::Host(host) => host.parallel_for(workers, &work),
