@@ -530,7 +530,7 @@ fn bad_input_is_named_and_y_untouched() {
         let error = message(layer.forward_with(x.view(), y.view_mut(), &mut vec![0; needed - 1]));
         assert!(error.contains(&format!("scratch: the length is {}", needed - 1)), "{error}");
         assert!(matches!(layer.scratch_bytes(usize::MAX / 8), Err(Error::SizeOverflow { .. })));
-        if layer.format().is_integer() {
+        if layer.quantizes_input() {
             for (value, index) in [(f32::NAN, 6), (f32::INFINITY, 7), (f32::NEG_INFINITY, 4)] {
                 let mut x = x.clone();
                 x[[1, index - 4]] = value;

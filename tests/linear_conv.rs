@@ -135,7 +135,7 @@ fn convolutions_are_their_layer_over_windows() {
         let params = Params::new(CodeType::U8, vec![0.01], vec![100], None).unwrap();
         for layer in every_format(outputs, rows.ncols()) {
             let layer = layer.with_clamp(-0.75, 2.0).unwrap();
-            let layer = match layer.format().is_integer() {
+            let layer = match layer.quantizes_input() {
                 true => layer.with_input_params(&params).unwrap(),
                 false => layer,
             };

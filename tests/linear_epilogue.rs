@@ -145,7 +145,7 @@ fn check_input<C: Code + Operand>(layer: &PackedLinear<'_>, x: &Array2<f32>, par
 fn codes_as_input_are_the_quantized_numbers() {
     for (rows, outputs, inputs) in SHAPES {
         let x = random(rows, inputs, 1);
-        for layer in every_format(outputs, inputs).into_iter().filter(|layer| layer.format().is_integer()) {
+        for layer in every_format(outputs, inputs).into_iter().filter(|layer| layer.quantizes_input()) {
             check_input::<i8>(&layer, &x, &params(CodeType::I8, 0.007, -3));
             check_input::<u8>(&layer, &x, &params(CodeType::U8, 0.01, 100));
         }
@@ -167,7 +167,7 @@ fn codes_are_written_within_their_bounds() {
                 let view = ArrayViewMut2::from_shape((rows, outputs), &mut y).unwrap();
                 let mut apart = Array2::from_elem((rows * 2, outputs * 3), 99_i8);
                 context.scope(|| {
-                    if layer.format().is_integer() {
+                    if layer.quantizes_input() {
                         let layer = layer.clone().with_input_params(&x_params).unwrap();
                         let packed = Guarded::new(layer.as_bytes());
                         let layer = PackedLinear::from_bytes(&packed).unwrap();

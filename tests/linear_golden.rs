@@ -89,7 +89,8 @@ fn dynamic_quantization_is_that_of_onnxruntime() {
     assert!(seen >= 8, "{seen}");
 }
 
-/// The activations are integers that 8 bits hold, so only the rounding of f32 sums may differ: onnxruntime multiplies in f32.
+/// onnxruntime multiplies in f32, as a layer with a float input does. The activations are integers that 8 bits hold, so where
+/// they become codes only the rounding of sums may differ as well.
 #[test]
 fn int4_weights_in_groups_mean_what_they_mean_to_onnxruntime() {
     let golden = Golden::load("onnxruntime_int4");
@@ -109,9 +110,11 @@ fn int4_weights_in_groups_mean_what_they_mean_to_onnxruntime() {
         let zero_points = zero_points.as_ref().map(|zeros| zeros.view());
         let layer =
             PackedLinear::new(Weights::int4(codes.view(), group, scales.view(), zero_points)).unwrap();
+        let floats = layer.clone().with_float_input().unwrap();
         for context in every_isa() {
-            let mut y = Array2::<f32>::zeros(expected.dim());
+            let (mut y, mut y_floats) = (Array2::<f32>::zeros(expected.dim()), Array2::zeros(expected.dim()));
             context.scope(|| layer.forward(x.view(), y.view_mut())).unwrap();
+            context.scope(|| floats.forward(x.view(), y_floats.view_mut())).unwrap();
             for ((m, n), y) in y.indexed_iter() {
                 let weight = |k: usize| {
                     let zero = zero_points.map_or(0, |zeros| zeros[[n, k / group]]);
@@ -127,6 +130,11 @@ fn int4_weights_in_groups_mean_what_they_mean_to_onnxruntime() {
                 let bound = ((x.ncols() as f64 + 2.0) * theirs + (groups + 8.0) * ours) * 2.0_f64.powi(-24);
                 let error = (f64::from(*y) - f64::from(expected[[m, n]])).abs();
                 assert!(error <= bound, "{} {context:?}: {y} {}", name(case), expected[[m, n]]);
+                let (span, y): (f64, f32) = (group.min(128) as f64, y_floats[[m, n]]);
+                let bound = (x.ncols() as f64 + 2.0 + span + x.ncols() as f64 / span + 4.0) * theirs;
+                let error = (f64::from(y) - f64::from(expected[[m, n]])).abs();
+                let name = name(case);
+                assert!(error <= bound * 2.0_f64.powi(-24), "{name} {context:?}: {y} {}", expected[[m, n]]);
             }
         }
     }

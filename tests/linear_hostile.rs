@@ -43,6 +43,7 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
         _ => Weights::int4(nibbles.view(), 8, scales.view(), Some(zeros.view())),
     };
     let layer = PackedLinear::new(weights).unwrap();
+    let layer = if kind == 10 { layer.with_float_input().unwrap() } else { layer };
     let layer = match kind % 3 {
         0 => layer.with_clamp(0.0, 6.0).unwrap().with_output_params(&params(CodeType::U8)).unwrap(),
         1 => layer.with_output_params(&params(CodeType::I8)).unwrap(),
@@ -86,7 +87,7 @@ proptest! {
 
     #[test]
     fn damage_never_panics(
-        kind in 0_usize..10,
+        kind in 0_usize..11,
         outputs in 0_usize..40,
         inputs in 0_usize..40,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
@@ -102,7 +103,7 @@ proptest! {
     /// Headers whose checksum is right, so that all other checks are reached.
     #[test]
     fn forged_headers_never_panic(
-        kind in 0_usize..10,
+        kind in 0_usize..11,
         field in 12_usize..120,
         byte in any::<u8>(),
         cut in 0_usize..3,
@@ -131,7 +132,7 @@ fn forge(bytes: &mut [u8]) {
 
 #[test]
 fn damaged_bytes_say_what_is_wrong() {
-    for kind in 0..10 {
+    for kind in 0..11 {
         let bytes = packed(kind, 9, 13);
         let message = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = bytes.clone();
@@ -161,6 +162,8 @@ fn damaged_bytes_say_what_is_wrong() {
         assert!(forged(16, 2).contains("layout is 2"));
         assert!(forged(21, 1).contains("flags"));
         assert!(forged(112, 1).contains("flags") && forged(20, 0x60).contains("flags"));
+        assert!(kind >= 8 || forged(20, 0x80).contains("flags"));
+        assert!(forged(20, 0x84).contains("flags") && forged(20, 0x88).contains("flags"));
         assert!(kind % 3 == 2 || forged(103, 0x7f).contains("zero_point"));
         assert!(kind % 3 != 0 || forged(91, 0x7f).contains("high is 6"));
         assert!(forged(80, 3).contains("blocks of 3 outputs"));

@@ -58,6 +58,9 @@ fn forward_with_allocates_nothing() {
         let params = Params::new(CodeType::I8, vec![0.5], vec![3], None).unwrap();
         PackedLinear::new(weights).unwrap().with_relu().unwrap().with_output_params(&params).unwrap()
     });
+    let mut layers = layers.to_vec();
+    layers.extend(layers.clone().into_iter().filter_map(|layer| layer.with_float_input().ok()));
+    assert_eq!(layers.len(), 12);
     for rows in [1, 40] {
         let x = Array2::from_elem((rows, inputs), 1.0_f32);
         let narrow = x.map(|x| f16::from_f32(*x));
@@ -67,8 +70,7 @@ fn forward_with_allocates_nothing() {
         let mut sums = Array2::<i32>::zeros((rows, outputs));
         for layer in &layers {
             let params = Params::new(CodeType::U8, vec![0.1], vec![5], None).unwrap();
-            let chained =
-                layer.format().is_integer().then(|| layer.clone().with_input_params(&params).unwrap());
+            let chained = layer.quantizes_input().then(|| layer.clone().with_input_params(&params).unwrap());
             let mut scratch = vec![0; layer.scratch_bytes(rows).unwrap()];
             for &isa in Isa::available() {
                 let context = Context::new().unwrap().with_isa(isa).with_parallel(Parallel::Serial);

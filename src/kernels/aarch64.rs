@@ -7,10 +7,12 @@
 
 use super::aarch64_dot::{Dot, Sdot, Widening};
 use super::aarch64_float;
+use super::aarch64_int4_float;
 use super::aarch64_matrix::Smmla;
 use super::cast;
 use super::dispatch::{Operation, Token, interleave};
 use super::dot::{Group, LANES, RowBlock, TILE};
+use super::int4::{Int4Tile, Nibbles};
 use crate::element::DType;
 use half::f16;
 use std::arch::aarch64::*;
@@ -63,6 +65,18 @@ impl<D: Dot> Token for Neon<D> {
     ) {
         // SAFETY: the token proves NEON.
         unsafe { aarch64_float::multiply_panel(panel, weights, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_scaled<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        weights: &[[f32; TILE]],
+        scales: &[f32; TILE],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves NEON.
+        unsafe { aarch64_float::multiply_scaled(panel, weights, scales, sums) }
     }
 
     #[inline(always)]
@@ -135,6 +149,25 @@ impl<D: Dot> Token for Neon<D> {
     ) {
         // SAFETY: the token proves the features.
         unsafe { D::dot_tiles(panel, places, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_int4_floats<const N: usize>(
+        self,
+        row: &[f32],
+        tiles: [Int4Tile<'_>; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        for (tile, sums) in tiles.into_iter().zip(sums) {
+            // SAFETY: the token proves NEON.
+            unsafe { aarch64_int4_float::multiply(row, tile, sums) };
+        }
+    }
+
+    #[inline(always)]
+    fn widen_steps(self, codes: &[Nibbles], zeros: &[f32; TILE], steps: &mut [[f32; TILE]]) {
+        // SAFETY: the token proves NEON.
+        unsafe { aarch64_int4_float::widen_steps(codes, zeros, steps) }
     }
 
     #[inline(always)]

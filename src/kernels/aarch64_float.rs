@@ -52,6 +52,32 @@ unsafe fn multiply_columns<const R: usize, const C: usize>(
     }
 }
 
+/// See [`Token::multiply_scaled`](super::Token::multiply_scaled).
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_scaled<const R: usize>(
+    panel: &[[f32; R]],
+    weights: &[[f32; TILE]],
+    scales: &[f32; TILE],
+    sums: &mut [[f32; TILE]; R],
+) {
+    let mut products = [[0.0; TILE]; R];
+    // SAFETY: the caller vouches for NEON; each access takes four of the `TILE` elements of scales, products and sums.
+    unsafe {
+        multiply_panel(panel, weights, &mut products);
+        for first in (0..TILE).step_by(4) {
+            let scale = vld1q_f32(scales.as_ptr().add(first));
+            for r in 0..R {
+                let slot = sums[r].as_mut_ptr().add(first);
+                let product = vld1q_f32(products[r].as_ptr().add(first));
+                vst1q_f32(slot, vfmaq_f32(vld1q_f32(slot), product, scale));
+            }
+        }
+    }
+}
+
 /// See [`Token::multiply_tiles`](super::Token::multiply_tiles).
 ///
 /// # Safety

@@ -5,7 +5,8 @@ use super::aarch64;
 use super::cast;
 use super::channels;
 use super::dot::{self, BLOCK, Group, LANES, RowBlock, Staged, TILE};
-use super::int4::{self, Int4Row, Int4Tile};
+use super::int4::{self, Int4Row, Int4Tile, Nibbles};
+use super::int4_float;
 use super::isa::{Isa, Level};
 #[cfg(kernels = "x86_64")]
 use super::x86_64;
@@ -72,6 +73,24 @@ pub(crate) trait Token: Copy {
             }
         }
         *sums = kept;
+    }
+
+    /// `sums[r][n] += scales[n] * products`, where `products` is what [`multiply_panel`](Token::multiply_panel) adds to zeros.
+    #[inline(always)]
+    fn multiply_scaled<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        weights: &[[f32; TILE]],
+        scales: &[f32; TILE],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        let mut products = [[0.0; TILE]; R];
+        self.multiply_panel(panel, weights, &mut products);
+        for r in 0..R {
+            for n in 0..TILE {
+                sums[r][n] = self.multiply_add(products[r][n], scales[n], sums[r][n]);
+            }
+        }
     }
 
     /// As [`multiply_panel`](Token::multiply_panel), of little-endian weights as they are stored, at any alignment; leaves them
@@ -274,6 +293,28 @@ pub(crate) trait Token: Copy {
     ) {
         for (tile, sums) in tiles.into_iter().zip(sums) {
             self.multiply_int4([row], tile, std::array::from_mut(sums));
+        }
+    }
+
+    /// Weights in steps of their scale, which is exact: `steps[4 * k + i][n] = (nibble of k, n and i) - zeros[n]`; over the shorter
+    /// of the slices.
+    #[inline(always)]
+    fn widen_steps(self, codes: &[Nibbles], zeros: &[f32; TILE], steps: &mut [[f32; TILE]]) {
+        int4_float::widen_steps(codes, zeros, steps);
+    }
+
+    /// `sums[t][n] += products * tiles[t].scales[group][n]` for each span of inputs in their order, where `products` is the sum over
+    /// the span of `row[k] * (nibble of k and n - zero_points[group][n])` in the order of k, both in f32; over the shortest of the
+    /// slices. A span is a group, or as much of it as [`SPAN`](int4_float::SPAN) allows. The tiles are of the same depth.
+    #[inline(always)]
+    fn multiply_int4_floats<const N: usize>(
+        self,
+        row: &[f32],
+        tiles: [Int4Tile<'_>; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        for (tile, sums) in tiles.into_iter().zip(sums) {
+            int4_float::multiply(self, row, tile, sums);
         }
     }
 

@@ -16,6 +16,7 @@ mod dot;
 #[cfg(feature = "linear")]
 mod gemm;
 mod int4;
+mod int4_float;
 mod isa;
 mod pieces;
 #[cfg(feature = "linear")]
@@ -29,6 +30,8 @@ mod aarch64_dot;
 #[cfg(kernels = "aarch64")]
 mod aarch64_float;
 #[cfg(kernels = "aarch64")]
+mod aarch64_int4_float;
+#[cfg(kernels = "aarch64")]
 mod aarch64_matrix;
 #[cfg(kernels = "x86_64")]
 mod x86_64;
@@ -41,6 +44,8 @@ mod x86_64_float;
 #[cfg(kernels = "x86_64")]
 mod x86_64_int4;
 #[cfg(kernels = "x86_64")]
+mod x86_64_int4_float;
+#[cfg(kernels = "x86_64")]
 mod x86_64_places;
 
 pub use isa::Isa;
@@ -52,6 +57,8 @@ pub(crate) use dot::{BLOCK, Group, LANES, RowBlock, Staged, TILE};
 pub(crate) use gemm::product;
 #[cfg(feature = "linear")]
 pub(crate) use int4::{Int4Row, Int4Tile, MIDDLE, Nibbles};
+#[cfg(feature = "linear")]
+pub(crate) use int4_float::SPAN;
 #[cfg(feature = "linear")]
 pub(crate) use pieces::Rows;
 pub(crate) use pieces::{PIECE, Pieces, for_each_piece, reduce_pieces};

@@ -3,8 +3,8 @@
 use super::cast;
 use super::dispatch::{Operation, Token, interleave};
 use super::dot::{BLOCK, Group, LANES, RowBlock, TILE};
-use super::int4::{Int4Row, Int4Tile};
-use super::{x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4, x86_64_places};
+use super::int4::{Int4Row, Int4Tile, Nibbles};
+use super::{x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places};
 use crate::element::DType;
 use half::f16;
 use std::arch::x86_64::*;
@@ -50,6 +50,18 @@ impl Token for Avx2 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_panel_avx2(panel, weights, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_scaled<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        weights: &[[f32; TILE]],
+        scales: &[f32; TILE],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_scaled_avx2(panel, weights, scales, sums) }
     }
 
     #[inline(always)]
@@ -142,6 +154,23 @@ impl Token for Avx2 {
     }
 
     #[inline(always)]
+    fn multiply_int4_floats<const N: usize>(
+        self,
+        row: &[f32],
+        tiles: [Int4Tile<'_>; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_int4_float::multiply_avx2(row, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn widen_steps(self, codes: &[Nibbles], zeros: &[f32; TILE], steps: &mut [[f32; TILE]]) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_int4_float::widen_steps_avx2(codes, zeros, steps) }
+    }
+
+    #[inline(always)]
     fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
         let (src, src_tail) = src.as_chunks::<8>();
         let (dst, dst_tail) = dst.as_chunks_mut::<8>();
@@ -224,6 +253,18 @@ impl Token for Avx512 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_panel_avx512(panel, weights, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_scaled<const R: usize>(
+        self,
+        panel: &[[f32; R]],
+        weights: &[[f32; TILE]],
+        scales: &[f32; TILE],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_float::multiply_scaled_avx512(panel, weights, scales, sums) }
     }
 
     #[inline(always)]
@@ -360,6 +401,23 @@ impl Token for Avx512 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_int4::multiply_row_vnni(row, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_int4_floats<const N: usize>(
+        self,
+        row: &[f32],
+        tiles: [Int4Tile<'_>; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_int4_float::multiply_avx512(row, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn widen_steps(self, codes: &[Nibbles], zeros: &[f32; TILE], steps: &mut [[f32; TILE]]) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_int4_float::widen_steps_avx512(codes, zeros, steps) }
     }
 
     #[inline(always)]

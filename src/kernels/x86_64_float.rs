@@ -139,6 +139,72 @@ pub(super) unsafe fn multiply_panel_avx2<const R: usize>(
     }
 }
 
+/// See [`Token::multiply_scaled`](super::Token::multiply_scaled).
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_scaled_avx512<const R: usize>(
+    panel: &[[f32; R]],
+    weights: &[[f32; TILE]],
+    scales: &[f32; TILE],
+    sums: &mut [[f32; TILE]; R],
+) {
+    // SAFETY: as in `multiply_panel_avx512`.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); 2]; R];
+        for (rows, weights) in panel.iter().zip(weights) {
+            let w = [_mm512_loadu_ps(weights.as_ptr()), _mm512_loadu_ps(weights.as_ptr().add(16))];
+            for r in 0..R {
+                let x = _mm512_set1_ps(rows[r]);
+                acc[r] = [_mm512_fmadd_ps(x, w[0], acc[r][0]), _mm512_fmadd_ps(x, w[1], acc[r][1])];
+            }
+        }
+        for half in 0..2 {
+            let scale = _mm512_loadu_ps(scales.as_ptr().add(16 * half));
+            for r in 0..R {
+                let slot = sums[r].as_mut_ptr().add(16 * half);
+                _mm512_storeu_ps(slot, _mm512_fmadd_ps(acc[r][half], scale, _mm512_loadu_ps(slot)));
+            }
+        }
+    }
+}
+
+/// As [`multiply_scaled_avx512`].
+///
+/// # Safety
+/// See above.
+#[inline(always)]
+pub(super) unsafe fn multiply_scaled_avx2<const R: usize>(
+    panel: &[[f32; R]],
+    weights: &[[f32; TILE]],
+    scales: &[f32; TILE],
+    sums: &mut [[f32; TILE]; R],
+) {
+    for half in [0, 16] {
+        // SAFETY: as in `multiply_panel_avx2`.
+        unsafe {
+            let mut acc = [[_mm256_setzero_ps(); 2]; R];
+            for (rows, weights) in panel.iter().zip(weights) {
+                let weights = weights.as_ptr().add(half);
+                let w = [_mm256_loadu_ps(weights), _mm256_loadu_ps(weights.add(8))];
+                for r in 0..R {
+                    let x = _mm256_set1_ps(rows[r]);
+                    acc[r] = [_mm256_fmadd_ps(x, w[0], acc[r][0]), _mm256_fmadd_ps(x, w[1], acc[r][1])];
+                }
+            }
+            for quarter in 0..2 {
+                let at = half + 8 * quarter;
+                let scale = _mm256_loadu_ps(scales.as_ptr().add(at));
+                for r in 0..R {
+                    let slot = sums[r].as_mut_ptr().add(at);
+                    _mm256_storeu_ps(slot, _mm256_fmadd_ps(acc[r][quarter], scale, _mm256_loadu_ps(slot)));
+                }
+            }
+        }
+    }
+}
+
 /// # Safety
 /// See above.
 #[inline(always)]

@@ -49,7 +49,7 @@ pub(super) fn piece(rows: usize, inputs: usize) -> (usize, usize) {
 
 /// The [`piece`] of a float product. A single row takes tiles in eights. Each block of rows reads all weights anew, so blocks
 /// are larger where many pieces remain.
-fn float_piece((rows, outputs): (usize, usize), inputs: usize) -> (usize, usize) {
+pub(super) fn float_piece((rows, outputs): (usize, usize), inputs: usize) -> (usize, usize) {
     let (mut most, mut cols) = piece(rows, inputs);
     if rows == 1 {
         cols = cols.next_multiple_of(8 * TILE);

@@ -7,9 +7,8 @@ use super::layout::Format;
 use super::operand::{Operand, Source};
 use super::panels::{Cut, turn_codes, turn_floats};
 use super::scratch::Scratch;
-use super::{blocks, dense, int4, sparse};
+use super::{blocks, dense, int4, int4_float, sparse};
 use crate::context::Context;
-use crate::element::Element;
 use crate::element::private::FloatView;
 use crate::error::{Error, Result};
 use crate::kernels::MIDDLE;
@@ -28,14 +27,14 @@ impl PackedLinear<'_> {
         // The panels of a blocked layer, on any instruction set, are no wider than those of any other.
         let turned = || rows.checked_next_multiple_of(sparse::cut(rows).most());
         let bytes = match self.format() {
-            Format::F32 | Format::F16 | Format::Bf16 => {
+            _ if self.is_dense_float() => {
                 let turned = rows.checked_next_multiple_of(dense::MOST_ROWS);
                 turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
             }
             Format::SparseF32 => turned().and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4)),
-            Format::Int8 | Format::Int4 => CodeRows::scratch_bytes(rows, padded, self.spans()),
             Format::SparseInt8 => CodeRows::scratch_bytes(rows, padded, self.spans())
                 .and_then(|codes| Scratch::bytes_for(turned()?.checked_mul(padded)?, 2)?.checked_add(codes)),
+            _ => CodeRows::scratch_bytes(rows, padded, self.spans()),
         };
         bytes
             .filter(|&bytes| bytes <= isize::MAX as usize)
@@ -51,7 +50,7 @@ impl PackedLinear<'_> {
     /// Allocates what [`forward_with`](PackedLinear::forward_with) would be given.
     ///
     /// # Errors
-    /// [`Error::Shape`]; for an integer format with dynamic quantization [`Error::NotFinite`] at the first NaN or
+    /// [`Error::Shape`]; for dynamic quantization [`Error::NotFinite`] at the first NaN or
     /// infinity of `x`; [`Error::Unsupported`] for codes of which the layer has no parameters; [`Error::SizeOverflow`].
     /// `y` is untouched then.
     pub fn forward<X: Operand, Y: Operand>(
@@ -62,8 +61,8 @@ impl PackedLinear<'_> {
         self.check_shapes(x.dim(), y.dim())?;
         self.check_types::<X, Y>()?;
         let x = X::source(x);
-        let dense = !self.format().is_integer() && !self.format().is_sparse();
-        let bytes = if dense && x.as_row().is_some() { 0 } else { self.scratch_bytes(x.rows())? };
+        let bytes =
+            if self.is_dense_float() && x.as_row().is_some() { 0 } else { self.scratch_bytes(x.rows())? };
         self.run(x, y, &mut vec![0; bytes])
     }
 
@@ -192,17 +191,17 @@ impl PackedLinear<'_> {
     ) -> Result<()> {
         let context = &Context::current()?;
         let mut scratch = Scratch::new(scratch);
-        if self.format().is_integer() {
+        if self.quantizes_input() {
             let mut codes = self.code_rows(context, x.rows(), &mut scratch);
             codes.fill(context, x, self.input())?;
             self.multiply(context, codes, y, scratch);
         } else if let Source::Numbers(x) = x {
             self.multiply_floats(context, x, y, scratch);
-        } // Codes as `x` were refused: a float format has no input parameters.
+        } // Codes as `x` were refused: there are no input parameters.
         Ok(())
     }
 
-    /// A layer of an integer format.
+    /// A layer that quantizes its input.
     pub(super) fn multiply<Y: Operand>(
         &self,
         context: &Context,
@@ -216,7 +215,7 @@ impl PackedLinear<'_> {
         }
     }
 
-    /// A layer of a float format.
+    /// A layer that does not.
     pub(super) fn multiply_floats<'s, Y: Operand>(
         &self,
         context: &Context,
@@ -225,8 +224,9 @@ impl PackedLinear<'_> {
         mut scratch: Scratch<'s>,
     ) {
         match self.format() {
-            Format::F16 => self.run_dense::<f16, Y>(context, x, y, scratch),
-            Format::Bf16 => self.run_dense::<bf16, Y>(context, x, y, scratch),
+            Format::F16 => dense::float::<f16, Y>(context, self, self.panels(context, x, scratch), y),
+            Format::Bf16 => dense::float::<bf16, Y>(context, self, self.panels(context, x, scratch), y),
+            Format::Int4 => int4_float::int4_float(context, self, self.panels(context, x, scratch), y),
             Format::SparseF32 if self.is_blocked() => {
                 let turned = self.turned(context, x, blocks::cut(context), &mut scratch);
                 blocks::float(context, self, turned, y);
@@ -238,23 +238,21 @@ impl PackedLinear<'_> {
                 let turned = self.turned(context, x, sparse::cut(x.rows()), &mut scratch);
                 sparse::float(context, self, turned, y);
             }
-            _ => self.run_dense::<f32, Y>(context, x, y, scratch),
+            _ => dense::float::<f32, Y>(context, self, self.panels(context, x, scratch), y),
         }
     }
 
-    fn run_dense<'s, W: Element, Y: Operand>(
-        &self,
-        context: &Context,
-        x: FloatView<'s>,
-        y: ArrayViewMut2<'_, Y>,
-        mut scratch: Scratch<'s>,
-    ) {
-        let x = if x.rows() == 1 {
-            x.row(context, &mut scratch)
-        } else {
-            self.turned(context, x, dense::cut(context), &mut scratch)
-        };
-        dense::float::<W, Y>(context, self, x, y);
+    /// Whether `x` is multiplied as floats with all weights.
+    fn is_dense_float(&self) -> bool {
+        !self.quantizes_input() && !self.format().is_sparse()
+    }
+
+    /// Rows as a dense float kernel takes them.
+    fn panels<'s>(&self, context: &Context, x: FloatView<'s>, mut scratch: Scratch<'s>) -> &'s [f32] {
+        match x.rows() {
+            1 => x.row(context, &mut scratch),
+            _ => self.turned(context, x, dense::cut(context), &mut scratch),
+        }
     }
 
     /// Rows of `x` side by side.

@@ -158,7 +158,7 @@ impl<'a, Y: Operand> Int4<'a, Y> {
 impl PackedLinear<'_> {
     /// The weights of tile `index`; nothing where the bytes do not hold it.
     #[inline(always)]
-    fn int4_tile(&self, index: usize) -> Int4Tile<'_> {
+    pub(super) fn int4_tile(&self, index: usize) -> Int4Tile<'_> {
         let groups = self.groups();
         let depth = self.padded_inputs() / GROUP;
         let codes: &[Nibbles] = self.values(index * depth * size_of::<Nibbles>()).as_chunks().0;

@@ -1,7 +1,7 @@
 //! The packed layer, in bytes of its own or borrowed.
 
 use super::bytes::{AlignedBytes, Bytes};
-use super::layout::{Format, HEADER, Header, Quantization, Sections, check_clamp};
+use super::layout::{Format, HEADER, Header, Input, Quantization, Sections, check_clamp};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::quant::{Arithmetic, Params};
@@ -25,6 +25,10 @@ use std::ops::Range;
 /// when the layer was packed. These are the same bytes everywhere as well, and against the same sum without rounding
 /// `|y - exact| <= (groups + 8) * 2^-24 * (scale_x * (sum (code_x + zero_x) |w|) + |bias|)`, for sums without overflow or
 /// underflow.
+///
+/// With a [float input](PackedLinear::with_float_input) int4 computes in f32 as float formats do, and a row of `y` does not
+/// depend on how many there are: `|y - exact| <= (span + spans + 4) * 2^-24 * (sum |x| |w| + |bias|)`, for spans of `span` inputs
+/// of which an output has `spans`, and sums (of `x * (code_w - zero_w)` as well) without overflow or underflow.
 ///
 /// **Float formats** compute in f32, and each output adds its products in the order of the inputs. `y` is the same bytes at
 /// any thread count; between instruction sets, and between numbers of rows in sparse layers, it differs within the error
@@ -116,6 +120,32 @@ impl<'a> PackedLinear<'a> {
         self.changed(|bytes| write_input_params(bytes, params))
     }
 
+    /// The same int4 layer with an input that stays in float (f32, or f16 and bf16 widened to it) instead of becoming codes: only
+    /// the weights are quantized then. Undone by [`with_input_params`](PackedLinear::with_input_params); the weights are packed in
+    /// the same way.
+    ///
+    /// `y = sum over spans of (sum of x * (code_w - zero_w)) * scale_w + bias` in f32, in the order of the inputs, where a span is
+    /// a group of inputs, or 128 of a larger one: see the bound at [`PackedLinear`]. Finer than quantizing `x`, and slower where
+    /// the weights are in a cache, or rows are many.
+    ///
+    /// ```
+    /// use ndarray::{Array2, array};
+    /// use tersor::linear::{PackedLinear, Weights};
+    ///
+    /// let (codes, scales) = (array![[3_i8, -8, 1, 7]], array![[0.5_f32]]);
+    /// let layer = PackedLinear::new(Weights::int4(codes.view(), 4, scales.view(), None))?.with_float_input()?;
+    /// let mut y = Array2::<f32>::zeros((1, 1));
+    /// layer.forward(array![[0.001_f32, 0.001, 1000.0, 0.0]].view(), y.view_mut())?;
+    /// assert_eq!(y, array![[499.9975]]); // 8 bits of each x would have lost the small ones
+    /// # Ok::<(), tersor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for another format than int4.
+    pub fn with_float_input(self) -> Result<PackedLinear<'static>> {
+        self.changed(write_float_input)
+    }
+
     /// The same layer with `max(y, 0)` behind it: [`with_clamp`](PackedLinear::with_clamp) from 0 to infinity.
     ///
     /// # Errors
@@ -199,6 +229,11 @@ impl<'a> PackedLinear<'a> {
         self.header.format
     }
 
+    /// Whether `x` becomes codes: in integer formats, unless it [stays in float](PackedLinear::with_float_input).
+    pub fn quantizes_input(&self) -> bool {
+        self.format().is_integer() && self.header.input != Some(Input::Floats)
+    }
+
     /// The bytes of the weights and what belongs to them: scales, zero points, places. Without bias, header and padding
     /// between sections.
     pub fn weight_bytes(&self) -> usize {
@@ -226,7 +261,10 @@ impl<'a> PackedLinear<'a> {
 /// What the kernels read. A section that does not hold what is asked for gives nothing, whatever the bytes say.
 impl PackedLinear<'_> {
     pub(super) fn input(&self) -> Option<Quantization> {
-        self.header.input
+        match self.header.input {
+            Some(Input::Codes(input)) => Some(input),
+            _ => None,
+        }
     }
 
     pub(super) fn output(&self) -> Option<Quantization> {
@@ -405,7 +443,24 @@ pub fn write_input_params(packed: &mut [u8], params: &Params) -> Result<()> {
             instead: "pack int8 codes".into(),
         });
     }
-    header.input = Some(fixed(params, "input")?);
+    header.input = Some(Input::Codes(fixed(params, "input")?));
+    write_header(packed, &header, &sections);
+    Ok(())
+}
+
+/// Keeps the input of the layer in packed bytes in float: [`PackedLinear::with_float_input`] for bytes that a C caller owns.
+///
+/// # Errors
+/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_float_input`]; the bytes are untouched then.
+pub fn write_float_input(packed: &mut [u8]) -> Result<()> {
+    let (mut header, sections) = Header::read(packed)?;
+    if header.format != Format::Int4 {
+        return Err(Error::Unsupported {
+            what: format!("keeping the input of a layer of {} weights in float", header.format),
+            instead: "pack int4 codes, or floats, whose input never becomes codes".into(),
+        });
+    }
+    header.input = Some(Input::Floats);
     write_header(packed, &header, &sections);
     Ok(())
 }

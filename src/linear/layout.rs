@@ -7,7 +7,7 @@
 //! | 12 | 4 | format: 1 f32, 2 f16, 3 bf16, 4 int8, 5 sparse f32, 6 sparse int8, 7 int4 |
 //! | 16 | 4 | layout, 1: tiles of 32 outputs; int8 and int4 with four inputs of an output side by side |
 //! | 20 | 4 | flags: 1 bias, 2 zero points of the weights, 4 the input is uint8, 8 the input is int8, 16 clamp, 32 the output is
-//! | | | uint8, 64 the output is int8 |
+//! | | | uint8, 64 the output is int8, 128 the input stays in float |
 //! | 24 | 8 | out_features, N |
 //! | 32 | 8 | in_features, K |
 //! | 40 | 8 | weights that are not zero |
@@ -59,6 +59,7 @@ const INPUT_I8: u32 = 8;
 const CLAMP: u32 = 16;
 const OUTPUT_U8: u32 = 32;
 const OUTPUT_I8: u32 = 64;
+const INPUT_FLOAT: u32 = 128;
 
 /// How packed weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,6 +161,15 @@ pub(super) struct Quantization {
     pub(super) limits: (i32, i32),
 }
 
+/// What becomes of the activations of an integer format, where not each row gets codes of its own range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Input {
+    /// Codes, as it was fixed beforehand.
+    Codes(Quantization),
+    /// They stay floats; int4 only.
+    Floats,
+}
+
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Header {
@@ -175,7 +185,7 @@ pub(super) struct Header {
     pub(super) group_size: usize,
     pub(super) bias: bool,
     pub(super) zero_points: bool,
-    pub(super) input: Option<Quantization>,
+    pub(super) input: Option<Input>,
     /// The lowest and the highest value of the output.
     pub(super) clamp: Option<(f32, f32)>,
     pub(super) output: Option<Quantization>,
@@ -308,12 +318,17 @@ impl Header {
 
     /// Writes the header into the first bytes.
     pub(super) fn write(&self, total: usize, bytes: &mut [u8; HEADER]) {
-        let (input_flag, input) = Quantization::stored(self.input, INPUT_U8, INPUT_I8);
+        let (float_flag, input) = match self.input {
+            None => (0, None),
+            Some(Input::Codes(input)) => (0, Some(input)),
+            Some(Input::Floats) => (INPUT_FLOAT, None),
+        };
+        let (input_flag, input) = Quantization::stored(input, INPUT_U8, INPUT_I8);
         let (output_flag, output) = Quantization::stored(self.output, OUTPUT_U8, OUTPUT_I8);
         let (low, high) = self.clamp.unwrap_or_default();
         let flags = [(self.bias, BIAS), (self.zero_points, ZERO_POINTS), (self.clamp.is_some(), CLAMP)];
         let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag);
-        let flags = flags.fold(input_flag | output_flag, |flags, flag| flags | flag);
+        let flags = flags.fold(input_flag | float_flag | output_flag, |flags, flag| flags | flag);
         let fields: [&[u8]; 22] = [
             MAGIC,
             &VERSION.to_le_bytes(),
@@ -373,14 +388,15 @@ impl Header {
             return Err(refuse(format!("the layout is {layout}, but only {LAYOUT} is known")));
         }
         let flags = u32_at(20);
-        let known = BIAS | ZERO_POINTS | INPUT_U8 | INPUT_I8 | CLAMP | OUTPUT_U8 | OUTPUT_I8;
+        let known = BIAS | ZERO_POINTS | INPUT_U8 | INPUT_I8 | CLAMP | OUTPUT_U8 | OUTPUT_I8 | INPUT_FLOAT;
         let is_set = |flag: u32| flags & flag != 0;
         if flags & !known != 0
             || header[112..120].iter().any(|&byte| byte != 0)
-            || (is_set(INPUT_U8) && is_set(INPUT_I8))
+            || (flags & (INPUT_U8 | INPUT_I8 | INPUT_FLOAT)).count_ones() > 1
             || (is_set(OUTPUT_U8) && is_set(OUTPUT_I8))
             || (is_set(ZERO_POINTS) && !matches!(format, Format::Int8 | Format::Int4))
             || (is_set(INPUT_U8 | INPUT_I8) && !format.is_integer())
+            || (is_set(INPUT_FLOAT) && format != Format::Int4)
         {
             return Err(refuse(format!("the flags {flags:#x} have no meaning for {format} weights")));
         }
@@ -406,7 +422,10 @@ impl Header {
             found.check().map_err(|error| refuse(error.to_string()))?;
             Ok(Some(found))
         };
-        let input = quantization(INPUT_U8, INPUT_I8, 56, 72)?;
+        let input = match is_set(INPUT_FLOAT) {
+            true => Some(Input::Floats),
+            false => quantization(INPUT_U8, INPUT_I8, 56, 72)?.map(Input::Codes),
+        };
         let output = quantization(OUTPUT_U8, OUTPUT_I8, 96, 104)?;
         let clamp = is_set(CLAMP).then(|| (f32_at(88), f32_at(92)));
         if let Some((low, high)) = clamp {

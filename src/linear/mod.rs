@@ -16,6 +16,7 @@ mod dense;
 mod finish;
 mod forward;
 mod int4;
+mod int4_float;
 mod layer;
 mod layout;
 mod matmul;
@@ -30,7 +31,9 @@ mod weights;
 
 pub use conv::{Conv2d, DepthwiseConv2d, Window};
 pub use cost::{Calibration, Prediction, Workload};
-pub use layer::{PackedLinear, write_bias, write_clamp, write_input_params, write_output_params};
+pub use layer::{
+    PackedLinear, write_bias, write_clamp, write_float_input, write_input_params, write_output_params,
+};
 pub use layout::Format;
 pub use matmul::matmul;
 pub use operand::Operand;

@@ -45,6 +45,10 @@ pub fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>>
     let nibbles = w.map(|w| (w * 7.0) as i8);
     let group_scales = Array2::from_elem((outputs, inputs.div_ceil(32)), 0.1);
     let zeros: Vec<i32> = (0..outputs as i32).map(|n| n % 100).collect();
+    let group_zeros = group_scales.map(|_| 1);
+    let int4 = Weights::int4(nibbles.view(), 32, group_scales.view(), Some(group_zeros.view()));
+    let with_float_input = PackedLinear::new(int4).unwrap().with_bias(&vec![0.25; outputs]).unwrap();
+    let with_float_input = with_float_input.with_float_input().unwrap();
     [
         Weights::from(w.view()),
         Weights::from(half.view()),
@@ -58,5 +62,7 @@ pub fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>>
         Weights::int4(nibbles.view(), 32, group_scales.view(), None),
     ]
     .map(|weights| PackedLinear::new(weights).unwrap().with_bias(&vec![0.25; outputs]).unwrap())
-    .into()
+    .into_iter()
+    .chain([with_float_input])
+    .collect()
 }

@@ -4,6 +4,7 @@
 
 pub mod golden;
 pub mod guard;
+pub mod int4;
 pub mod layers;
 
 use std::sync::Arc;

@@ -97,7 +97,7 @@ impl<'a> Conv2d<'a> {
         let geometry = Geometry::new(self.window, (height, width), self.channels)?;
         let rows = self.chunk(&geometry, batch);
         let inputs = self.layer.in_features();
-        let images = if self.layer.format().is_integer() {
+        let images = if self.layer.quantizes_input() {
             CodeImages::scratch_bytes(&geometry, batch, self.channels)
         } else {
             let pixels = batch.checked_mul(geometry.pixels());
@@ -161,7 +161,7 @@ impl<'a> Conv2d<'a> {
         let context = &Context::current()?;
         let chunk = self.chunk(&geometry, x.dim().0);
         let mut scratch = Scratch::new(scratch);
-        if !self.layer.format().is_integer() {
+        if !self.layer.quantizes_input() {
             let images = float_images(context, x, &mut scratch);
             self.run_floats(context, &geometry, images, chunk, y, scratch);
             return Ok(());

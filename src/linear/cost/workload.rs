@@ -60,7 +60,8 @@ impl Workload {
     }
 
     /// A layer that exists, on one thread. In a sparse format `block` is what it stores, and `sparsity` the fraction of these
-    /// blocks that are not stored.
+    /// blocks that are not stored. An int4 layer is one that quantizes its input, even if this one
+    /// [does not](PackedLinear::with_float_input): float inputs are not measured.
     pub fn of(layer: &PackedLinear<'_>, rows: usize) -> Self {
         let mut workload = Workload::new(layer.format(), layer.out_features(), layer.in_features());
         workload.rows = rows;
