@@ -3611,6 +3611,19 @@ tersor_status tersor_packed_set_input_u8(float scale,
                                          size_t packed_bytes);
 
 /**
+ * Keeps the input of a packed int4 layer in float: x is multiplied as it is, with weights that are widened on the way, and the
+ * sums are f32. Finer than codes of x, and slower where rows are many. `tersor_packed_set_input_i8` and `_u8` undo it.
+ *
+ * @param packed  changed in place
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_UNSUPPORTED` for a layer that is not of int4 codes
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_packed_set_input_float(void *packed,
+                                            size_t packed_bytes);
+
+/**
  * Limits the output of a packed layer: y = min(max(y, low), high), after the bias and before y is rounded. ReLU is 0 and
  * infinity, ReLU6 is 0 and 6. NaN stays NaN. It takes no pass of its own over y.
  *
@@ -3699,7 +3712,7 @@ tersor_status tersor_linear_forward_size(const tersor_context *context,
 /**
  * y = x * w^T + bias, in f32, for a layer of any kind.
  *
- * @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+ * @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
  * @param packed         the layer
  * @param scratch        memory that the call may use; any alignment
  * @param scratch_bytes  at least what `tersor_linear_forward_size` says
@@ -3724,7 +3737,7 @@ tersor_status tersor_linear_forward_f32(const tersor_context *context,
 /**
  * y = x * w^T + bias, in f16 with f32 sums, for a layer of any kind.
  *
- * @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+ * @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
  * @param packed         the layer
  * @param scratch        memory that the call may use; any alignment
  * @param scratch_bytes  at least what `tersor_linear_forward_size` says
@@ -3749,7 +3762,7 @@ tersor_status tersor_linear_forward_f16(const tersor_context *context,
 /**
  * y = x * w^T + bias, in bf16 with f32 sums, for a layer of any kind.
  *
- * @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+ * @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
  * @param packed         the layer
  * @param scratch        memory that the call may use; any alignment
  * @param scratch_bytes  at least what `tersor_linear_forward_size` says
@@ -3828,7 +3841,7 @@ tersor_status tersor_linear_forward_u8(const tersor_context *context,
 /**
  * As `tersor_linear_forward_f32`, to int8 codes: the first of a chain of layers. See `tersor_linear_forward_i8`.
  *
- * @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+ * @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
  * @param packed         the layer
  * @param scratch        memory that the call may use; any alignment
  * @param scratch_bytes  at least what `tersor_linear_forward_size` says
@@ -3853,7 +3866,7 @@ tersor_status tersor_linear_forward_f32_i8(const tersor_context *context,
 /**
  * As `tersor_linear_forward_f32`, to uint8 codes: the first of a chain of layers. See `tersor_linear_forward_u8`.
  *
- * @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+ * @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
  * @param packed         the layer
  * @param scratch        memory that the call may use; any alignment
  * @param scratch_bytes  at least what `tersor_linear_forward_size` says

@@ -38,7 +38,7 @@ pub unsafe extern "C" fn tersor_linear_forward_size(
 
 /// y = x * w^T + bias, in f32, for a layer of any kind.
 ///
-/// @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+/// @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
 /// @param packed         the layer
 /// @param scratch        memory that the call may use; any alignment
 /// @param scratch_bytes  at least what `tersor_linear_forward_size` says
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn tersor_linear_forward_f32(
 
 /// y = x * w^T + bias, in f16 with f32 sums, for a layer of any kind.
 ///
-/// @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+/// @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
 /// @param packed         the layer
 /// @param scratch        memory that the call may use; any alignment
 /// @param scratch_bytes  at least what `tersor_linear_forward_size` says
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn tersor_linear_forward_f16(
 
 /// y = x * w^T + bias, in bf16 with f32 sums, for a layer of any kind.
 ///
-/// @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+/// @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
 /// @param packed         the layer
 /// @param scratch        memory that the call may use; any alignment
 /// @param scratch_bytes  at least what `tersor_linear_forward_size` says
@@ -199,7 +199,7 @@ pub unsafe extern "C" fn tersor_linear_forward_u8(
 
 /// As `tersor_linear_forward_f32`, to int8 codes: the first of a chain of layers. See `tersor_linear_forward_i8`.
 ///
-/// @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+/// @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
 /// @param packed         the layer
 /// @param scratch        memory that the call may use; any alignment
 /// @param scratch_bytes  at least what `tersor_linear_forward_size` says
@@ -229,7 +229,7 @@ pub unsafe extern "C" fn tersor_linear_forward_f32_i8(
 
 /// As `tersor_linear_forward_f32`, to uint8 codes: the first of a chain of layers. See `tersor_linear_forward_u8`.
 ///
-/// @param x              `m` rows of `k` numbers; finite for an integer layer without fixed quantization of its input
+/// @param x              `m` rows of `k` numbers; finite for an integer layer that quantizes each row
 /// @param packed         the layer
 /// @param scratch        memory that the call may use; any alignment
 /// @param scratch_bytes  at least what `tersor_linear_forward_size` says

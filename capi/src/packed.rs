@@ -5,7 +5,9 @@ use crate::ffi::Caller;
 use crate::panic::export;
 use crate::status::{Failure, Rename, tersor_status};
 use std::ffi::c_void;
-use tersor::linear::{PackedLinear, write_bias, write_clamp, write_input_params, write_output_params};
+use tersor::linear::{
+    PackedLinear, write_bias, write_clamp, write_float_input, write_input_params, write_output_params,
+};
 use tersor::quant::{Code, Params};
 
 /// Gives a packed layer a bias.
@@ -65,6 +67,21 @@ pub unsafe extern "C" fn tersor_packed_set_input_u8(
     packed_bytes: usize,
 ) -> tersor_status {
     export(|caller| set_input::<u8>(caller, scale, zero_point, packed, packed_bytes))
+}
+
+/// Keeps the input of a packed int4 layer in float: x is multiplied as it is, with weights that are widened on the way, and the
+/// sums are f32. Finer than codes of x, and slower where rows are many. `tersor_packed_set_input_i8` and `_u8` undo it.
+///
+/// @param packed  changed in place
+/// @return `TERSOR_E_LAYOUT`; `TERSOR_E_UNSUPPORTED` for a layer that is not of int4 codes
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tersor_packed_set_input_float(
+    packed: *mut c_void,
+    packed_bytes: usize,
+) -> tersor_status {
+    export(|caller| Ok(write_float_input(caller.bytes_mut("packed", packed, packed_bytes)?)?))
 }
 
 /// Limits the output of a packed layer: y = min(max(y, low), high), after the bias and before y is rounded. ReLU is 0 and

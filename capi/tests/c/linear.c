@@ -105,6 +105,8 @@ static void test_floats(void) {
     REFUSED(TERSOR_E_NULL, "out_bytes", bytes, tersor_pack_bf16_size(NULL, 1, 1, NULL));
     REFUSED(TERSOR_E_LENGTH, "bias", head, tersor_packed_set_bias(bias, N - 1, packed + 1, bytes));
     REFUSED(TERSOR_E_UNSUPPORTED, "", head, tersor_packed_set_input_u8(1.0f, 0, packed + 1, bytes));
+    REFUSED(TERSOR_E_UNSUPPORTED, "int4", head, tersor_packed_set_input_float(packed + 1, bytes));
+    REFUSED(TERSOR_E_LAYOUT, "packed", head, tersor_packed_set_input_float(packed + 1, bytes - 1));
     REFUSED(TERSOR_E_NULL, "y", y, tersor_linear_forward_f32(NULL, x, M, K, packed + 1, bytes, NULL, 0, NULL, N));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "stride of x", y,
             tersor_linear_forward_f32(NULL, x, M, K - 1, packed + 1, bytes, NULL, 0, y, N));
@@ -145,7 +147,8 @@ static void test_int4(void) {
     const int8_t too_high[N * K] = {0, 0, 0, 0, 0, 0, 30};
     int8_t moved[N * K];
     for (size_t i = 0; i < N * K; i++) moved[i] = (int8_t)(nibbles[i] + 2);
-    size_t bytes, zero_bytes, affine_bytes, scratch_bytes;
+    size_t bytes, zero_bytes, affine_bytes, scratch_bytes = 0;
+    float y[M * N] = {0};
     OK(tersor_pack_int4_size(NULL, N, K, 4, NULL, &bytes));
     OK(tersor_pack_int4_size(NULL, N, K, 4, zeros, &zero_bytes));
     OK(tersor_pack_int4_size(NULL, N, K, 4, twos, &affine_bytes));
@@ -155,8 +158,14 @@ static void test_int4(void) {
     OK(tersor_pack_int4(NULL, moved, N, K, K, 4, scales, twos, affine, affine_bytes));
     run_f32(packed, bytes, 0.2f, 0);
     OK(tersor_packed_set_bias(bias, N, packed, bytes));
+    OK(tersor_packed_set_input_float(packed, bytes));
+    run_f32(packed, bytes, 0, 1);
     OK(tersor_packed_set_input_i8(0.25f, 0, packed, bytes));
     run_f32(packed, bytes, 0, 1);
+    OK(tersor_packed_set_input_float(affine, affine_bytes));
+    run_f32(affine, affine_bytes, 0, 0);
+    REFUSED(TERSOR_E_LENGTH, "scratch", scratch_bytes,
+            tersor_linear_forward_f32(NULL, x, M, K, affine, affine_bytes, NULL, 0, y, N));
     OK(tersor_packed_set_input_u8(0.25f, 64, affine, affine_bytes));
     run_f32(affine, affine_bytes, 0, 0);
 
