@@ -5,6 +5,11 @@
 //! # Safety
 //! Every function needs the features of the token that calls it: AVX-512F for `*_avx512`, AVX and FMA for `*_avx2`.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of sums make the compiler write every sum to memory in every step"
+)]
+
 use super::dot::{LANES, TILE};
 use crate::element::DType;
 use std::arch::x86_64::*;
