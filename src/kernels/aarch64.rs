@@ -172,7 +172,7 @@ impl<D: Dot> Token for Neon<D> {
 
     #[inline(always)]
     fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]], step: usize) {
-        if R % 4 != 0 {
+        if !R.is_multiple_of(4) {
             return interleave(rows, panel, step);
         }
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len().div_ceil(step));

@@ -8,6 +8,11 @@
 //! # Safety
 //! Every function needs NEON, and dotprod where its [`Products`] are [`Sdot`].
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of sums make the compiler write every sum to memory in every step"
+)]
+
 use super::dot::{Group, LANES, TILE};
 use std::arch::aarch64::*;
 use std::arch::asm;

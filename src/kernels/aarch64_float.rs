@@ -5,6 +5,11 @@
 //! # Safety
 //! Every function needs NEON.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of sums make the compiler write every sum to memory in every step"
+)]
+
 use super::dot::{LANES, TILE};
 use crate::element::DType;
 use std::arch::aarch64::*;

@@ -8,6 +8,11 @@
 //! # Safety
 //! Every function needs NEON, dotprod and i8mm.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of sums make the compiler write every sum to memory in every step"
+)]
+
 use super::aarch64_dot::{DEPTH, Dot, Sdot, add_to, bits, load};
 use super::dot::{Group, LANES, TILE};
 use std::arch::aarch64::*;
