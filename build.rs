@@ -1,4 +1,5 @@
-//! Chooses the kernels of the target: sets `cfg(kernels = "x86_64" | "aarch64" | "portable")`.
+//! Chooses the kernels of the target: sets `cfg(kernels = "x86_64" | "aarch64" | "portable")`. Sets `cfg(shared_kernels)` for
+//! the profile that tests are built with (`src/linear/shared.rs`).
 //!
 //! One name decides in one place, so that a later target (wasm simd128, say) is a line here and a file in
 //! `src/kernels`. Nothing is written anywhere; there is no `links` key, because that would forbid two versions of this
@@ -16,4 +17,9 @@ fn main() {
         _ => "portable",
     };
     println!("cargo::rustc-cfg=kernels=\"{kernels}\"");
+    println!("cargo::rustc-check-cfg=cfg(shared_kernels)");
+    // Of the usual levels only our own `profile.dev`, and that is where rustc shares generic functions.
+    if std::env::var("OPT_LEVEL").is_ok_and(|level| level == "1") {
+        println!("cargo::rustc-cfg=shared_kernels");
+    }
 }

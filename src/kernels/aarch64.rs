@@ -19,26 +19,34 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::marker::PhantomData;
 
-/// # Safety
-/// The processor has every feature enabled here (`isa::detect` checks the same list).
-#[target_feature(enable = "neon")]
-pub(super) unsafe fn run_neon<O: Operation>(operation: O) -> O::Output {
-    operation.run(Neon::<Widening>(PhantomData))
+/// The body of an operation under the features of an instruction set.
+///
+/// Methods of the operation, so that rustc puts each beside its operation and compiles several at once; what functions of this
+/// file were instantiated for would be one unit.
+pub(super) trait Run: Operation + Sized {
+    /// # Safety
+    /// The processor has every feature enabled here (`isa::detect` checks the same list).
+    #[target_feature(enable = "neon")]
+    unsafe fn run_neon(self) -> Self::Output {
+        self.run(Neon::<Widening>(PhantomData))
+    }
+
+    /// # Safety
+    /// The processor has every feature enabled here (`isa::detect` checks the same list).
+    #[target_feature(enable = "neon,dotprod")]
+    unsafe fn run_neon_dotprod(self) -> Self::Output {
+        self.run(Neon::<Sdot>(PhantomData))
+    }
+
+    /// # Safety
+    /// The processor has every feature enabled here (`isa::detect` checks the same list).
+    #[target_feature(enable = "neon,dotprod,i8mm")]
+    unsafe fn run_neon_i8mm(self) -> Self::Output {
+        self.run(Neon::<Smmla>(PhantomData))
+    }
 }
 
-/// # Safety
-/// The processor has every feature enabled here (`isa::detect` checks the same list).
-#[target_feature(enable = "neon,dotprod")]
-pub(super) unsafe fn run_neon_dotprod<O: Operation>(operation: O) -> O::Output {
-    operation.run(Neon::<Sdot>(PhantomData))
-}
-
-/// # Safety
-/// The processor has every feature enabled here (`isa::detect` checks the same list).
-#[target_feature(enable = "neon,dotprod,i8mm")]
-pub(super) unsafe fn run_neon_i8mm<O: Operation>(operation: O) -> O::Output {
-    operation.run(Neon::<Smmla>(PhantomData))
-}
+impl<O: Operation> Run for O {}
 
 /// Made only by the functions above, each of which enables what its `D` needs.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! One generic body, compiled for every instruction set.
 
 #[cfg(kernels = "aarch64")]
-use super::aarch64;
+use super::aarch64::Run;
 use super::cast;
 use super::channels;
 use super::dot::{self, BLOCK, Group, LANES, RowBlock, Staged, TILE};
@@ -9,7 +9,7 @@ use super::int4::{self, Int4Row, Int4Tile, Nibbles};
 use super::int4_float;
 use super::isa::{Isa, Level};
 #[cfg(kernels = "x86_64")]
-use super::x86_64;
+use super::x86_64::Run;
 use crate::element::DType;
 use half::{bf16, f16};
 
@@ -413,26 +413,36 @@ impl Token for Scalar {
     type Staged = i16;
 }
 
+/// The body of an operation for any processor; a method for the reason that `Run` has.
+trait RunScalar: Operation + Sized {
+    #[inline(never)]
+    fn run_scalar(self) -> Self::Output {
+        self.run(Scalar)
+    }
+}
+
+impl<O: Operation> RunScalar for O {}
+
 impl Isa {
     /// Runs `operation`, compiled for this instruction set.
     pub(crate) fn run<O: Operation>(self, operation: O) -> O::Output {
         match self.level() {
-            Level::Scalar => operation.run(Scalar),
+            Level::Scalar => operation.run_scalar(),
             // SAFETY: an `Isa` of this level exists only where detection found every feature that the function enables.
             #[cfg(kernels = "x86_64")]
-            Level::Avx2 => unsafe { x86_64::run_avx2(operation) },
+            Level::Avx2 => unsafe { operation.run_avx2() },
             // SAFETY: as above.
             #[cfg(kernels = "x86_64")]
-            Level::Avx512 => unsafe { x86_64::run_avx512(operation) },
+            Level::Avx512 => unsafe { operation.run_avx512() },
             // SAFETY: as above.
             #[cfg(kernels = "aarch64")]
-            Level::Neon => unsafe { aarch64::run_neon(operation) },
+            Level::Neon => unsafe { operation.run_neon() },
             // SAFETY: as above.
             #[cfg(kernels = "aarch64")]
-            Level::NeonDotprod => unsafe { aarch64::run_neon_dotprod(operation) },
+            Level::NeonDotprod => unsafe { operation.run_neon_dotprod() },
             // SAFETY: as above.
             #[cfg(kernels = "aarch64")]
-            Level::NeonI8mm => unsafe { aarch64::run_neon_i8mm(operation) },
+            Level::NeonI8mm => unsafe { operation.run_neon_i8mm() },
         }
     }
 }

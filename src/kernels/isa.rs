@@ -126,7 +126,7 @@ impl fmt::Debug for Isa {
 fn detect() -> Vec<Isa> {
     use std::arch::is_x86_feature_detected as has;
     let mut found = vec![Isa(Level::Scalar)];
-    // Exactly the features of `x86_64::run_avx2` and `run_avx512`: detection and use must not drift apart.
+    // Exactly the features of `Run::run_avx2` and `run_avx512`: detection and use must not drift apart.
     let avx2 = has!("avx2") && has!("fma") && has!("f16c") && has!("bmi1") && has!("bmi2") && has!("popcnt");
     if avx2 {
         found.push(Isa(Level::Avx2));

@@ -9,27 +9,35 @@ use crate::element::DType;
 use half::f16;
 use std::arch::x86_64::*;
 
-/// # Safety
-/// The processor has every feature enabled here (`isa::detect` checks the same list).
-#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,popcnt")]
-pub(super) unsafe fn run_avx2<O: Operation>(operation: O) -> O::Output {
-    operation.run(Avx2(()))
+/// The body of an operation under the features of an instruction set.
+///
+/// Methods of the operation, so that rustc puts each beside its operation and compiles several at once; what functions of this
+/// file were instantiated for would be one unit.
+pub(super) trait Run: Operation + Sized {
+    /// # Safety
+    /// The processor has every feature enabled here (`isa::detect` checks the same list).
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,popcnt")]
+    unsafe fn run_avx2(self) -> Self::Output {
+        self.run(Avx2(()))
+    }
+
+    /// # Safety
+    /// The processor has every feature enabled here (`isa::detect` checks the same list).
+    #[target_feature(
+        enable = "avx2,fma,f16c,bmi1,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni"
+    )]
+    unsafe fn run_avx512(self) -> Self::Output {
+        self.run(Avx512(()))
+    }
 }
 
-/// # Safety
-/// The processor has every feature enabled here (`isa::detect` checks the same list).
-#[target_feature(
-    enable = "avx2,fma,f16c,bmi1,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni"
-)]
-pub(super) unsafe fn run_avx512<O: Operation>(operation: O) -> O::Output {
-    operation.run(Avx512(()))
-}
+impl<O: Operation> Run for O {}
 
-/// Made only by [`run_avx2`].
+/// Made only by [`Run::run_avx2`].
 #[derive(Clone, Copy)]
 struct Avx2(());
 
-/// Made only by [`run_avx512`].
+/// Made only by [`Run::run_avx512`].
 #[derive(Clone, Copy)]
 struct Avx512(());
 

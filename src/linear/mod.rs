@@ -25,6 +25,9 @@ mod pack;
 mod pack_int4;
 mod panels;
 mod scratch;
+#[cfg(all(shared_kernels, not(test)))]
+#[allow(dead_code)]
+mod shared;
 mod size;
 mod sparse;
 mod weights;
