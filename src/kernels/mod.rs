@@ -65,4 +65,4 @@ pub(crate) use pieces::{PIECE, Pieces, for_each_piece, reduce_pieces};
 #[cfg(feature = "linear")]
 pub(crate) use stack::StackBuffer;
 #[cfg(feature = "linear")]
-pub(crate) use tile::{TileMut, for_each_tile};
+pub(crate) use tile::{TileBlock, TileMut, for_each_tile};

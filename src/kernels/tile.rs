@@ -118,6 +118,12 @@ pub(crate) struct TileBlock<'a, T, const R: usize, const N: usize> {
 }
 
 impl<T: Copy, const R: usize, const N: usize> TileBlock<'_, T, R, N> {
+    /// Whether all of it lies within the tile, its columns side by side.
+    #[inline(always)]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     /// Writes row `row`: vectors go from registers to `y`.
     #[inline(always)]
     pub(crate) fn store(&mut self, row: usize, values: [T; N]) {

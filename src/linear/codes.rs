@@ -11,6 +11,7 @@ use crate::element::private::FloatView;
 use crate::error::{Error, Result};
 use crate::kernels::{BLOCK, Operation, Rows, Staged, Token, for_each_piece};
 use crate::quant::{CLOSE, Code, CodeType, Divisor, Extrema};
+use bytemuck::Pod;
 use ndarray::ArrayView2;
 
 /// Activations as uint8 codes (int8 ones moved by 128), staged as the kernels of the instruction set want them. Whatever
@@ -160,6 +161,23 @@ impl<'a> CodeRows<'a> {
         });
     }
 
+    /// What belongs to `R` rows from `row` on, of `inputs` codes.
+    #[inline(always)]
+    pub(super) fn rows<const R: usize>(&self, row: usize, inputs: usize) -> [RowParameters; R] {
+        let zero_points = chunk(self.zero_points, row).unwrap_or([0; R]);
+        let scales = chunk(self.scales, row).unwrap_or([1.0; R]);
+        let mut rows = [RowParameters::default(); R];
+        for r in 0..R {
+            rows[r] = RowParameters { scale: scales[r], zero_point: zero_points[r], centred: 0 };
+        }
+        if let Some(sums) = chunk::<i32, R>(self.sums, row) {
+            for r in 0..R {
+                rows[r].centred = sums[r].wrapping_sub(zero_points[r].wrapping_mul(inputs as i32));
+            }
+        }
+        rows
+    }
+
     /// What belongs to row `row`, of `inputs` codes.
     #[inline(always)]
     pub(super) fn row(&self, row: usize, inputs: usize) -> RowParameters {
@@ -173,6 +191,12 @@ impl<'a> CodeRows<'a> {
                 .map_or(0, |sum| sum.wrapping_sub(zero_point.wrapping_mul(inputs as i32))),
         }
     }
+}
+
+/// `R` elements from `first` on, if there are as many.
+#[inline(always)]
+fn chunk<T: Pod, const R: usize>(slice: &[T], first: usize) -> Option<[T; R]> {
+    slice.get(first..).and_then(|rest| rest.first_chunk()).copied()
 }
 
 /// Scale and zero point of uint8 codes for a finite range that holds 0.
@@ -245,29 +269,18 @@ impl<X: Element> Operation for Quantize<'_, '_, X> {
     fn run<T: Token>(mut self, token: T) {
         let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);
         let inputs = self.x.ncols();
-        for row in 0..self.rows.len() {
-            let source = Row { x: self.x, row: self.first + row };
-            let (scale, zero_point, limits) = match self.input {
-                Some(input) => {
-                    let shift = input.shift();
-                    let limits = (input.limits.0 + shift, input.limits.1 + shift);
-                    (input.scale, input.zero_point + shift, limits)
-                }
-                None => {
-                    let mut range = Extrema::ZERO.wide();
-                    for start in (0..inputs).step_by(source.step()) {
-                        range.add(source.chunk(token, start, &mut raw, &mut buffer));
-                    }
-                    let range = range.all();
-                    if !range.is_finite() {
-                        // Tells `CodeRows::quantize` where to look.
-                        self.rows.scales[row] = f32::NAN;
-                        continue;
-                    }
-                    let (scale, zero_point) = parameters_of(range.min, range.max);
-                    (scale, zero_point, (0, 255))
-                }
+        // The next row's parameters are found before a row is written: they wait for a long chain of steps, which nothing else has
+        // to wait for then.
+        let mut known = None;
+        for next in 0..=self.rows.len() {
+            let found = if next < self.rows.len() {
+                self.parameters(token, next, &mut raw, &mut buffer)
+            } else {
+                None
             };
+            let Some((scale, zero_point, limits)) = std::mem::replace(&mut known, found) else { continue };
+            let row = next - 1;
+            let source = Row { x: self.x, row: self.first + row };
             let divisor = Divisor::new(scale, limits.0 - zero_point, limits.1 - zero_point);
             let codes = self.rows.codes::<T::Staged>(row);
             for start in (0..inputs).step_by(source.step()) {
@@ -277,6 +290,37 @@ impl<X: Element> Operation for Quantize<'_, '_, X> {
             }
             self.rows.finish::<T::Staged>(row, inputs, (scale, zero_point));
         }
+    }
+}
+
+impl<X: Element> Quantize<'_, '_, X> {
+    /// Scale, zero point and limits of row `row`; none where one of its numbers is not finite, which its scale, NaN, tells
+    /// `CodeRows::quantize`.
+    #[inline(always)]
+    fn parameters<T: Token>(
+        &mut self,
+        token: T,
+        row: usize,
+        raw: &mut [X; CHUNK],
+        buffer: &mut [f32; CHUNK],
+    ) -> Option<(f32, i32, (i32, i32))> {
+        if let Some(input) = self.input {
+            let shift = input.shift();
+            let limits = (input.limits.0 + shift, input.limits.1 + shift);
+            return Some((input.scale, input.zero_point + shift, limits));
+        }
+        let source = Row { x: self.x, row: self.first + row };
+        let mut range = Extrema::ZERO.wide();
+        for start in (0..self.x.ncols()).step_by(source.step()) {
+            range.add(source.chunk(token, start, raw, buffer));
+        }
+        let range = range.all();
+        if !range.is_finite() {
+            self.rows.scales[row] = f32::NAN;
+            return None;
+        }
+        let (scale, zero_point) = parameters_of(range.min, range.max);
+        Some((scale, zero_point, (0, 255)))
     }
 }
 

@@ -349,11 +349,9 @@ impl<F: Finish> Int8<'_, F> {
             self.tile.expect_store((done, R), (start, TILE));
             let mut sums = [[0; TILE]; R];
             token.dot(rows, weights, &mut sums);
-            let mut block = self.tile.block::<R, TILE>(done, start);
-            for (offset, sums) in sums.iter().enumerate() {
-                let row = self.x.row(self.at.0 + done + offset, self.layer.in_features());
-                block.store(offset, outputs.finish(self.finish, token, sums, row));
-            }
+            let parameters = self.x.rows::<R>(self.at.0 + done, self.layer.in_features());
+            let block = self.tile.block::<R, TILE>(done, start);
+            outputs.finish_rows(self.finish, token, sums, parameters, block);
             done += R;
         }
         done

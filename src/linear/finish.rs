@@ -2,7 +2,7 @@
 
 use super::layer::PackedLinear;
 use super::operand::Operand;
-use crate::kernels::Token;
+use crate::kernels::{TileBlock, Token};
 use crate::quant::Divisor;
 use bytemuck::Pod;
 use std::marker::PhantomData;
@@ -161,6 +161,68 @@ impl<const N: usize> Outputs<N> {
         }
         finish.convert(token, values)
     }
+
+    /// As [`finish`](Outputs::finish), of `R` rows, at most 8, into their places in `y`.
+    #[inline(always)]
+    pub(super) fn finish_rows<F: Finish, T: Token, const R: usize>(
+        &self,
+        finish: F,
+        token: T,
+        products: [[i32; N]; R],
+        rows: [RowParameters; R],
+        mut block: TileBlock<'_, F::Out, R, N>,
+    ) {
+        const { assert!(R <= 8) };
+        if T::WIDE && block.is_whole() {
+            // One by one: in a loop, an index that the compiler does not know would keep all products in memory.
+            self.finish_row::<F, T, R, 0>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 1>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 2>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 3>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 4>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 5>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 6>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 7>(finish, token, &products, &rows, &mut block);
+        } else {
+            // Of a copy, so that only this path has them in memory.
+            let products = { products };
+            for (offset, (products, row)) in products.iter().zip(rows).enumerate() {
+                block.store(offset, self.finish(finish, token, products, row));
+            }
+        }
+    }
+
+    /// Row `I` of `R`, if there is one: what [`finish`](Outputs::finish) gives.
+    #[inline(always)]
+    fn finish_row<F: Finish, T: Token, const R: usize, const I: usize>(
+        &self,
+        finish: F,
+        token: T,
+        products: &[[i32; N]; R],
+        rows: &[RowParameters; R],
+        block: &mut TileBlock<'_, F::Out, R, N>,
+    ) {
+        if I >= R {
+            return;
+        }
+        let (products, row) = (&products[I], rows[I]);
+        // Each value in one step: sums that are changed where they lie go through memory. In the loop over rows of a sparse layer
+        // the compiler makes less of this than of `finish`.
+        let mut values = [F::Value::default(); N];
+        if row.centred == 0 {
+            for n in 0..N {
+                let sum = products[n].wrapping_sub(row.zero_point.wrapping_mul(self.sums[n]));
+                values[n] = F::value(sum, row.scale * self.scales[n], self.bias[n]);
+            }
+        } else {
+            for n in 0..N {
+                let sum = products[n].wrapping_sub(row.zero_point.wrapping_mul(self.sums[n]));
+                let sum = sum.wrapping_sub(row.centred.wrapping_mul(self.zero_points[n]));
+                values[n] = F::value(sum, row.scale * self.scales[n], self.bias[n]);
+            }
+        }
+        block.store(I, finish.convert(token, values));
+    }
 }
 
 /// Numbers `index * N` and following of a section that holds one for each output; zeros where there is no section.
@@ -168,7 +230,9 @@ impl<const N: usize> Outputs<N> {
 pub(super) fn numbers<T: Pod, const N: usize>(section: &[u8], index: usize) -> [T; N] {
     const { assert!(size_of::<T>() == 4) };
     let words = section.as_chunks::<4>().0.get(index * N..).unwrap_or_default();
-    words
-        .first_chunk::<N>()
-        .map_or([T::zeroed(); N], |words| words.map(|word| bytemuck::pod_read_unaligned(&word)))
+    let mut numbers = [T::zeroed(); N];
+    if let Some(words) = words.first_chunk::<N>() {
+        bytemuck::cast_slice_mut(&mut numbers).copy_from_slice(words.as_flattened());
+    }
+    numbers
 }

@@ -122,7 +122,8 @@ fn first_not_finite<E: Element>(argument: &'static str, values: &[E]) -> Error {
     Error::NotFinite { argument: argument.into(), index, value }
 }
 
-const LANES: usize = 16;
+/// Two vectors of 16: a comparison waits for the one before.
+const LANES: usize = 32;
 const BUFFER: usize = 256;
 const COLUMNS: usize = 64;
 
@@ -173,10 +174,17 @@ impl Wide {
                 magnitude[lane] = if bits > magnitude[lane] { bits } else { magnitude[lane] };
             }
         }
-        for (lane, &x) in rest.iter().enumerate() {
-            min[lane] = if x < min[lane] { x } else { min[lane] };
-            max[lane] = if x > max[lane] { x } else { max[lane] };
-            magnitude[lane] = magnitude[lane].max(x.to_bits() & 0x7fff_ffff);
+        if let Some(&first) = rest.first() {
+            // A whole vector: lanes taken one by one would be kept one by one.
+            let mut last = [first; LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            for lane in 0..LANES {
+                let x = last[lane];
+                min[lane] = if x < min[lane] { x } else { min[lane] };
+                max[lane] = if x > max[lane] { x } else { max[lane] };
+                let bits = x.to_bits() & 0x7fff_ffff;
+                magnitude[lane] = if bits > magnitude[lane] { bits } else { magnitude[lane] };
+            }
         }
         *self = Wide { min, max, magnitude };
     }
