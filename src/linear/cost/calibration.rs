@@ -2,6 +2,9 @@
 
 use super::super::layout::{Format, LANES};
 use super::grid::Grid;
+use super::plan;
+use super::synthetic::far_output_bytes;
+use crate::error::{Error, Result};
 
 /// Rows of `x` for which the time of an output is measured. More rows than there are here run as several of these.
 const ROWS: [f64; 18] = [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 32., 64.];
@@ -14,7 +17,7 @@ pub(super) const STAGED_ROWS: [f64; 20] =
     [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 32., 64., 128., 512.];
 
 /// Inputs of the layers that are measured. No large powers of two: their rows share the sets of a cache, which is a matter of its own.
-pub(super) const INPUTS: [f64; 5] = [16., 64., 272., 1040., 4112.];
+pub(super) const INPUTS: [f64; 6] = [16., 64., 272., 1040., 2224., 4240.];
 
 /// Groups of an int4 layer, for each input.
 const GROUPS: [f64; 3] = [0., 0.03125, 0.25];
@@ -119,28 +122,32 @@ impl Times {
         }
     }
 
-    /// Whether no time falls where there is more to do.
+    /// Whether no time falls where there are more rows to multiply, more blocks, or more bytes.
     pub(super) fn is_sound(&self) -> bool {
-        let rising = [&self.staging, &self.output, &self.stall, &self.rows_stall, &self.store];
+        // Not `staging` with its rows: those of a whole panel are laid side by side faster than fewer.
+        let rising = [&self.output, &self.stall, &self.rows_stall, &self.store];
         rising.iter().all(|grid| grid.is_rising(0)) && self.staging.is_rising(2) && self.output.is_rising(2)
     }
 }
 
-/// Four significant digits.
+/// Four significant digits; nothing of what is far below any clock, and only there because numbers were added and taken off.
 pub(super) fn rounded(value: f64) -> f64 {
+    if value < 1e-9 {
+        return 0.0;
+    }
     format!("{value:.3e}").parse().unwrap_or(0.0)
 }
 
-/// What so many threads give and cost.
+/// Nanoseconds of calls, each for one thread and for so many.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Team {
     pub(super) threads: usize,
-    /// Nanoseconds from one thread to all and back.
-    pub(super) fork: f64,
-    /// How many times as fast as one thread they multiply what lies in caches.
-    pub(super) products: f64,
-    /// The same for reading weights from memory.
-    pub(super) reads: f64,
+    /// A piece for each thread.
+    pub(super) small: [f64; 2],
+    /// Many pieces, with weights in caches.
+    pub(super) products: [f64; 2],
+    /// Weights that come from memory.
+    pub(super) reads: [f64; 2],
 }
 
 /// What layers cost on a machine, measured in less than a second by running small ones.
@@ -148,6 +155,9 @@ pub(super) struct Team {
 /// It holds for the instruction set and the threads of the [`Context`](crate::Context) that it was measured in, and can be saved and
 /// loaded as text: `calibration.to_string()` and `text.parse::<Calibration>()?`. A machine that runs a layer many times later,
 /// or another one like it, need not measure again.
+///
+/// Processors change their clock, and other programs take their share. What is measured in one second says what that second
+/// was like. So measure several times, minutes apart if that can be, and [`merge`](Calibration::merge).
 ///
 /// ```
 /// use tersor::linear::{Calibration, Format, Workload};
@@ -177,6 +187,45 @@ impl Calibration {
     /// The name of the instruction set that was measured.
     pub fn isa(&self) -> &str {
         &self.isa
+    }
+
+    /// What both calibrations say, each call as long as it took at its shortest: so of several seconds in which a machine did other
+    /// things, or ran at a lower clock, the best is kept call by call. Merging with itself changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] when the other is of another instruction set or other numbers of threads.
+    pub fn merge(&self, other: &Calibration) -> Result<Calibration> {
+        if self.isa != other.isa {
+            return Err(Error::out_of_range(
+                "isa",
+                &other.isa,
+                format!("{}, as of the calibration it joins", self.isa),
+            ));
+        }
+        let counts = |calibration: &Calibration| -> Vec<usize> {
+            calibration.teams.iter().map(|team| team.threads).collect()
+        };
+        if counts(self) != counts(other) {
+            let (found, needed) = (counts(other), counts(self));
+            let limit = format!("{needed:?}, as of the calibration it joins");
+            return Err(Error::out_of_range("threads", format!("{found:?}"), limit));
+        }
+        let mut times = Vec::new();
+        for (kernel, (ours, theirs)) in KERNELS.into_iter().zip(self.times.iter().zip(&other.times)) {
+            let output_bytes = far_output_bytes(kernel)?;
+            let [mut shortest, measured] =
+                [ours, theirs].map(|times| plan::measured(kernel, output_bytes, times));
+            shortest.iter_mut().zip(measured).for_each(|(shortest, time)| *shortest = shortest.min(time));
+            times.push(plan::times(kernel, output_bytes, &shortest));
+        }
+        let shorter = |a: [f64; 2], b: [f64; 2]| [a[0].min(b[0]), a[1].min(b[1])];
+        let teams = self.teams.iter().zip(&other.teams).map(|(a, b)| Team {
+            threads: a.threads,
+            small: shorter(a.small, b.small),
+            products: shorter(a.products, b.products),
+            reads: shorter(a.reads, b.reads),
+        });
+        Ok(Calibration { isa: self.isa.clone(), times, teams: teams.collect() })
     }
 
     /// The most threads that were measured; predictions are made for no more.

@@ -6,7 +6,7 @@ use super::calibration::{
     Calibration, FOOTPRINTS, INPUTS, KERNELS, Kernel, STAGED_ROWS, Team, Times, rounded,
 };
 use super::plan::{self, Call, FAR_INPUTS};
-use super::synthetic::Memory;
+use super::synthetic::{Memory, far_output_bytes};
 use crate::context::Context;
 use crate::error::Result;
 use crate::parallel::{Parallel, ParallelFor};
@@ -59,7 +59,7 @@ impl Calibration {
         let start = Instant::now();
         let mut plans = Vec::new();
         for kernel in KERNELS {
-            let output_bytes = memory.output_bytes(kernel, FAR_INPUTS, plan::far_part(kernel))?;
+            let output_bytes = far_output_bytes(kernel)?;
             let calls =
                 plan::calls(kernel, output_bytes).into_iter().map(|call| (call, f64::INFINITY)).collect();
             plans.push(Plan { kernel, output_bytes, calls });
@@ -142,7 +142,7 @@ fn measure_team(
     let team = Parallel::Host(Arc::new(Limited { threads, all: context.parallel().clone() }));
     let contexts = [Parallel::Serial, team].map(|parallel| context.clone().with_parallel(parallel));
     let (float, int8) = (KERNELS[0], KERNELS[3]);
-    let float_bytes = memory.output_bytes(float, FAR_INPUTS, 0.0)?;
+    let float_bytes = far_output_bytes(float)?;
     // The best of some rounds, alone and together.
     let mut pair = |kernel: Kernel, shape: (usize, usize), rows: usize| -> Result<[f64; 2]> {
         let layer = memory.layer(kernel, shape, 0.0)?;
@@ -161,15 +161,13 @@ fn measure_team(
     };
     // One piece for each thread, and eight rows, which are quantized by one.
     let (_, piece) = dense::piece(8, 256);
-    let [alone, together] = pair(int8, (piece * threads, 256), 8)?;
-    let fork = (together - alone / threads as f64).max(0.0);
+    let small = pair(int8, (piece * threads, 256), 8)?;
     let (_, piece) = dense::piece(64, 256);
-    let [alone, together] = pair(int8, (16 * piece * threads, 256), 64)?;
-    let products = (alone / (together - 2.0 * fork).max(1.0)).clamp(1.0, threads as f64);
+    let products = pair(int8, (16 * piece * threads, 256), 64)?;
     let outputs = plan::far_outputs(FOOTPRINTS[FOOTPRINTS.len() - 1], float_bytes);
-    let [alone, together] = pair(float, (outputs, FAR_INPUTS), 1)?;
-    let reads = (alone / together.max(1.0)).clamp(1.0, threads as f64);
-    Ok(Team { threads, fork: rounded(fork), products: rounded(products), reads: rounded(reads) })
+    let reads = pair(float, (outputs, FAR_INPUTS), 1)?;
+    let [small, products, reads] = [small, products, reads].map(|times| times.map(rounded));
+    Ok(Team { threads, small, products, reads })
 }
 
 /// What layers are run on.

@@ -1,10 +1,14 @@
 //! What is timed for each kernel, and what follows from the times.
 
-use super::super::layout::TILE;
-use super::calibration::{FOOTPRINTS, INPUTS, Kernel, STAGED_ROWS, STORED_OUTPUTS, Times};
+use super::super::layout::{Format, TILE};
+use super::calibration::{FOOTPRINTS, INPUTS, Kernel, STAGED_ROWS, STORED_OUTPUTS, Times, rounded};
 
-/// Weights of a layer whose times should show nothing of memory.
-const NEAR_WEIGHTS: usize = 1 << 17;
+/// Bytes of weights of a layer whose times should show nothing of memory. So many outputs as fit: what happens to `x` before
+/// the products is taken off, and should be the smaller part.
+const NEAR_BYTES: f64 = 524_288.0;
+
+/// The most outputs of such a layer.
+const MOST_NEAR_OUTPUTS: usize = 32 * TILE;
 
 /// Outputs that a dense kernel for a single row takes at once.
 pub(super) const TILES: usize = 4 * TILE;
@@ -16,7 +20,7 @@ pub(super) const FAR_INPUTS: usize = 1040;
 const SEVERAL_ROWS: usize = 8;
 
 /// Rows and inputs of layers whose outputs are what matters.
-const MANY_ROWS: usize = 64;
+const MANY_ROWS: usize = 512;
 const NEAR_INPUTS: usize = 16;
 
 /// A call to be timed.
@@ -42,7 +46,7 @@ pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
             STAGED_ROWS.iter().for_each(|rows| push((0, inputs), *part, *rows as usize, false));
         }
         for part in kernel.parts() {
-            let shape = (near_outputs(inputs), inputs);
+            let shape = (near_outputs(kernel, inputs as f64, *part), inputs);
             kernel.rows().iter().for_each(|rows| push(shape, *part, *rows as usize, false));
         }
         push((TILE, inputs), 0.0, 1, false);
@@ -71,8 +75,8 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
                 times.staging.set((m * INPUTS.len() + k) * staged_parts + p, next());
             }
         }
-        let outputs = near_outputs(inputs as usize) as f64;
         for (p, part) in parts.iter().enumerate() {
+            let outputs = near_outputs(kernel, inputs, *part) as f64;
             for (m, rows) in kernel.rows().iter().enumerate() {
                 let products = next() - times.staging.at(&[*rows, inputs, *part]);
                 let index = (m * INPUTS.len() + k) * parts.len() + p;
@@ -81,17 +85,14 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
         }
         times.alone.set(k, (next() - times.staging.at(&[1.0, inputs, 0.0])).max(0.0) / TILE as f64);
     }
-    if kernel.height == 0 {
-        // The largest of these layers has not as many outputs as a kernel for a single row wants.
-        let largest = INPUTS[INPUTS.len() - 1];
-        let before = INPUTS[INPUTS.len() - 2];
-        for p in 0..parts.len() {
+    let [.., before, largest] = INPUTS;
+    for (p, part) in parts.iter().enumerate() {
+        if is_extended(kernel, *part) {
             let index = (INPUTS.len() - 2) * parts.len() + p;
-            let time = times.output.values().get(index).copied().unwrap_or_default();
+            let time = rounded(times.output.values().get(index).copied().unwrap_or_default());
             times.output.set(index + parts.len(), time * largest / before);
         }
     }
-    times.staging.make_rising(0);
     times.staging.make_rising(2);
     times.output.make_rising(0);
     times.output.make_rising(2);
@@ -119,8 +120,59 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
     times
 }
 
-fn near_outputs(inputs: usize) -> usize {
-    (NEAR_WEIGHTS / inputs).clamp(TILE, 32 * TILE)
+/// What these calls took, by what [`times`] made of them.
+pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<f64> {
+    let staging = |rows: f64, inputs: f64, part: f64| times.staging.at(&[rows, inputs, part]);
+    let output = |rows: f64, inputs: f64, part: f64| times.output.at(&[rows, inputs, part]);
+    let mut measured = Vec::new();
+    for inputs in INPUTS {
+        for part in kernel.staged_parts() {
+            measured.extend(STAGED_ROWS.map(|rows| staging(rows, inputs, *part)));
+        }
+        for part in kernel.parts() {
+            let outputs = near_outputs(kernel, inputs, *part) as f64;
+            let time = |rows: f64| staging(rows, inputs, *part) + outputs * output(rows, inputs, *part);
+            measured.extend(kernel.rows().iter().map(|rows| time(*rows)));
+        }
+        measured.push(staging(1.0, inputs, 0.0) + TILE as f64 * times.alone.at(&[inputs]));
+    }
+    let part = far_part(kernel);
+    for (elements, store) in STORED_OUTPUTS.into_iter().zip(times.store.values()) {
+        let (rows, inputs, outputs) = (MANY_ROWS as f64, NEAR_INPUTS as f64, many_outputs(elements) as f64);
+        measured.push(staging(rows, inputs, part) + outputs * (output(rows, inputs, part) + rows * store));
+    }
+    let stalls = times.stall.values().iter().zip(times.rows_stall.values());
+    for (footprint, (one, several)) in FOOTPRINTS.into_iter().zip(stalls) {
+        let (inputs, outputs) = (FAR_INPUTS as f64, far_outputs(footprint, output_bytes) as f64);
+        for (rows, stall) in [(1.0, one), (SEVERAL_ROWS as f64, several)] {
+            let each = output(rows, inputs, part) + stall * output_bytes;
+            measured.push(staging(rows, inputs, part) + outputs * each);
+        }
+    }
+    measured
+}
+
+/// Whole tiles, and as many of them as a kernel for a single row takes at once where there are so many.
+fn near_outputs(kernel: Kernel, inputs: f64, part: f64) -> usize {
+    // What is stored for each input of an output: of blocks their place as well.
+    let bytes = match (kernel.format, kernel.height) {
+        (Format::F16 | Format::Bf16, _) => 2.0,
+        (Format::Int8 | Format::Int4, _) => 1.0,
+        (Format::SparseInt8, 1) => 1.5 * part,
+        (Format::SparseF32, 1) => 6.0 * part,
+        (Format::SparseInt8, _) => part,
+        (Format::SparseF32, _) => 4.0 * part,
+        _ => 4.0,
+    };
+    let fit = ((NEAR_BYTES / (inputs * bytes).max(1.0)) as usize).clamp(TILE, MOST_NEAR_OUTPUTS);
+    let whole = if fit < TILES { TILE } else { TILES };
+    fit / whole * whole
+}
+
+/// Whether the largest of these layers has not as many outputs as a dense kernel for a single row wants. Its time is then what
+/// follows from fewer inputs.
+fn is_extended(kernel: Kernel, part: f64) -> bool {
+    kernel.height == 0 && near_outputs(kernel, INPUTS[INPUTS.len() - 1], part) < TILES
 }
 
 /// How many outputs make so many elements of `y`: no power of two, which would be a matter of its own.
@@ -150,7 +202,7 @@ mod tests {
             // A kernel whose times are known, with weights that take longer from 2^24 bytes on.
             let staging = |call: &Call| 100.0 + (call.rows * call.inputs) as f64 * 0.5;
             let output = |rows: usize, inputs: usize, part: f64| {
-                1.0 + rows as f64 * (2.0 + inputs as f64 * (0.01 + 0.25 * part))
+                rows as f64 * (3.0 + inputs as f64 * (0.01 + 0.25 * part))
             };
             let time = |call: &Call| {
                 let bytes = call.outputs as f64 * output_bytes;
@@ -163,7 +215,7 @@ mod tests {
             for call in &calls {
                 let place = [call.rows as f64, call.inputs as f64, call.part];
                 assert!(is_near(times.staging.at(&place), staging(call)), "{kernel:?} {call:?}");
-                let is_extended = kernel.height == 0 && call.rows == 1 && call.inputs == 4112;
+                let is_extended = call.rows == 1 && call.inputs == 4240 && is_extended(kernel, call.part);
                 if call.outputs > 0 && call.rows <= 64 && !is_extended {
                     let found = times.output.at(&[place[0], place[1], call.part]);
                     let expected = output(call.rows, call.inputs, call.part);
@@ -172,6 +224,18 @@ mod tests {
             }
             assert!(is_near(times.stall.at(&[26.0]), 0.125) && times.stall.at(&[22.0]) < 1e-3, "{kernel:?}");
             assert!(is_near(times.rows_stall.at(&[26.0]), 0.125) && times.is_sound(), "{kernel:?}");
+            // And back, but for what was measured of too few outputs.
+            let back = measured(kernel, output_bytes, &times);
+            assert_eq!(back.len(), calls.len());
+            for (call, back) in calls.iter().zip(&back) {
+                let is_extended = call.rows == 1 && call.inputs == 4240 && is_extended(kernel, call.part);
+                assert!(
+                    is_extended || is_near(*back, time(call)),
+                    "{kernel:?} {call:?}: {back} {}",
+                    time(call)
+                );
+            }
+            assert_eq!(super::times(kernel, output_bytes, &back), times, "{kernel:?}");
         }
     }
 }

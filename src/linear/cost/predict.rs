@@ -32,7 +32,7 @@ impl Calibration {
     /// As [`Workload::packed_bytes`], and [`Error::OutOfRange`] for no threads or more than were measured.
     pub fn predict(&self, workload: &Workload) -> Result<Prediction> {
         let (header, sections) = workload.packed()?;
-        let team = self.team(workload.threads)?;
+        let team = self.speedup(workload.threads)?;
         let kernel = KERNELS.iter().zip(&self.times);
         let found = kernel.into_iter().find(|(kernel, _)| {
             kernel.format == header.format && (kernel.height == header.height || !header.format.is_sparse())
@@ -96,27 +96,50 @@ impl Calibration {
     }
 
     /// What so many threads give, between those that were measured.
-    fn team(&self, threads: usize) -> Result<Team> {
+    fn speedup(&self, threads: usize) -> Result<Speedup> {
         let most = self.max_threads();
         if threads == 0 || threads > most {
             let limit = format!("1 to {most}, which were measured");
             return Err(Error::out_of_range("threads", threads, limit));
         }
-        let mut below = Team { threads: 1, fork: 0.0, products: 1.0, reads: 1.0 };
-        for team in &self.teams {
+        let mut below = Speedup { threads: 1, fork: 0.0, products: 1.0, reads: 1.0 };
+        for team in self.teams.iter().map(Team::speedup) {
             if team.threads >= threads {
                 let share = (threads - below.threads) as f64 / (team.threads - below.threads) as f64;
                 let between = |low: f64, high: f64| low + (high - low) * share;
-                return Ok(Team {
+                return Ok(Speedup {
                     threads,
                     fork: between(below.fork, team.fork),
                     products: between(below.products, team.products),
                     reads: between(below.reads, team.reads),
                 });
             }
-            below = *team;
+            below = team;
         }
         Ok(below)
+    }
+}
+
+/// What so many threads give and cost.
+#[derive(Clone, Copy)]
+struct Speedup {
+    threads: usize,
+    /// Nanoseconds from one thread to all and back.
+    fork: f64,
+    /// How many times as fast as one thread they multiply what lies in caches.
+    products: f64,
+    /// The same for reading weights from memory.
+    reads: f64,
+}
+
+impl Team {
+    fn speedup(&self) -> Speedup {
+        let threads = self.threads as f64;
+        let fork = (self.small[1] - self.small[0] / threads).max(0.0);
+        let times = |[alone, together]: [f64; 2]| (alone / together.max(1.0)).clamp(1.0, threads);
+        // A call of many pieces quantizes `x` in pieces as well.
+        let products = times([self.products[0], self.products[1] - 2.0 * fork]);
+        Speedup { threads: self.threads, fork, products, reads: times(self.reads) }
     }
 }
 
@@ -156,7 +179,7 @@ impl Cut {
 }
 
 impl Times {
-    fn nanoseconds(&self, header: &Header, bytes: usize, rows: usize, team: Team) -> f64 {
+    fn nanoseconds(&self, header: &Header, bytes: usize, rows: usize, team: Speedup) -> f64 {
         let inputs = header.inputs as f64;
         let cells = header.outputs.div_ceil(header.height.max(1)) * header.places();
         let part = match header.group_size {
@@ -169,7 +192,8 @@ impl Times {
         });
         let per_output = header.non_zeros / header.outputs.max(1);
         let piece = match header.height {
-            0 => dense::piece(rows, header.inputs),
+            0 if header.format.is_integer() => dense::piece(rows, header.inputs),
+            0 => dense::float_piece((rows, header.outputs), header.inputs),
             1 => sparse::piece(per_output, sparse::cut(rows).most()),
             _ => blocks::piece(per_output, rows),
         };

@@ -4,6 +4,7 @@ use super::super::bytes::AlignedBytes;
 use super::super::layer::{PackedLinear, write_header};
 use super::super::layout::{Format, GROUP, Header};
 use super::calibration::Kernel;
+use super::plan::{FAR_INPUTS, far_part};
 use crate::error::Result;
 
 /// Every byte of weights: normal numbers in each format, so that nothing is slower than usual.
@@ -23,12 +24,6 @@ impl Memory {
         Memory { packed, used: 0 }
     }
 
-    /// Bytes of an output of a layer that has many.
-    pub(super) fn output_bytes(&mut self, kernel: Kernel, inputs: usize, part: f64) -> Result<f64> {
-        const OUTPUTS: usize = 1024;
-        Ok(self.layer(kernel, (OUTPUTS, inputs), part)?.as_bytes().len() as f64 / OUTPUTS as f64)
-    }
-
     /// A layer with `part` of its places filled, or with so many groups for each input. As large as it fits.
     pub(super) fn layer(
         &mut self,
@@ -36,49 +31,24 @@ impl Memory {
         (outputs, inputs): (usize, usize),
         part: f64,
     ) -> Result<PackedLinear<'_>> {
-        let places = inputs.div_ceil(if kernel.format.is_integer() { GROUP } else { 1 });
-        let bands = outputs.div_ceil(kernel.height.max(1));
-        let filled = |band: usize| match kernel.format.is_sparse() {
-            true => varied(part, places, band),
-            false => 0,
-        };
-        let stored = (0..bands).map(filled).sum();
-        let groups =
-            if kernel.format.is_sparse() { 0 } else { (part * inputs as f64).round().max(1.0) as usize };
-        let header = Header {
-            format: kernel.format,
-            outputs,
-            inputs,
-            non_zeros: stored,
-            stored,
-            height: kernel.height,
-            group_size: if kernel.format == Format::Int4 {
-                inputs.div_ceil(groups).next_multiple_of(GROUP)
-            } else {
-                0
-            },
-            bias: false,
-            zero_points: false,
-            input: None,
-            clamp: None,
-            output: None,
-        };
+        let header = header(kernel, (outputs, inputs), part);
         let sections = header.sections()?;
         self.packed.get_mut(..self.used).unwrap_or_default().fill(BYTE);
         self.used = sections.values.start;
         let packed = self.packed.get_mut(..sections.total).unwrap_or_default();
         write_header(packed, &header, &sections);
+        let (places, bands) = (header.places(), outputs.div_ceil(kernel.height.max(1)));
         let offsets = packed.get_mut(sections.offsets).unwrap_or_default().as_chunks_mut::<4>().0;
         let mut end = 0;
         for (band, offset) in offsets.iter_mut().enumerate() {
             *offset = (end as u32).to_le_bytes();
-            end += if band < bands { filled(band) } else { 0 };
+            end += if band < bands { filled(kernel, places, part, band) } else { 0 };
         }
         let mut spots = packed.get_mut(sections.places).unwrap_or_default().as_chunks_mut::<2>().0.iter_mut();
         let mut random = 1;
         for band in 0..bands {
             // In order, one anywhere in each of as many equal parts; in units of 2^-16.
-            let count = filled(band);
+            let count = filled(kernel, places, part, band);
             let part = ((places as u64) << 16).checked_div(count as u64).unwrap_or(0);
             for (index, spot) in (0..count as u64).zip(&mut spots) {
                 let within = ((next(&mut random) >> 40) * part) >> 24;
@@ -87,6 +57,43 @@ impl Memory {
         }
         PackedLinear::from_bytes(packed)
     }
+}
+
+/// The header of such a layer.
+fn header(kernel: Kernel, (outputs, inputs): (usize, usize), part: f64) -> Header {
+    let places = inputs.div_ceil(if kernel.format.is_integer() { GROUP } else { 1 });
+    let stored =
+        (0..outputs.div_ceil(kernel.height.max(1))).map(|band| filled(kernel, places, part, band)).sum();
+    let groups = (part * inputs as f64).round().max(1.0) as usize;
+    Header {
+        format: kernel.format,
+        outputs,
+        inputs,
+        non_zeros: stored,
+        stored,
+        height: kernel.height,
+        group_size: match kernel.format {
+            Format::Int4 => inputs.div_ceil(groups).next_multiple_of(GROUP),
+            _ => 0,
+        },
+        bias: false,
+        zero_points: false,
+        input: None,
+        clamp: None,
+        output: None,
+    }
+}
+
+/// Bytes of an output of a layer that is large.
+pub(super) fn far_output_bytes(kernel: Kernel) -> Result<f64> {
+    const OUTPUTS: usize = 1024;
+    let header = header(kernel, (OUTPUTS, FAR_INPUTS), far_part(kernel));
+    Ok(header.sections()?.total as f64 / OUTPUTS as f64)
+}
+
+/// How many places are filled in a band.
+fn filled(kernel: Kernel, places: usize, part: f64, band: usize) -> usize {
+    if kernel.format.is_sparse() { varied(part, places, band) } else { 0 }
 }
 
 /// How many of so many places are filled in a band, if each is with probability `part`: near the mean of that, and as far from

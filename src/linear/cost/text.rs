@@ -9,12 +9,12 @@ const TITLE: &str = "tersor-calibration 1";
 
 /// What stands above the numbers.
 const EXPLANATION: &str = "\
-# Nanoseconds. `staging.M`: a call with M rows and no outputs, at 16, 64, 272, 1040 and 4112 inputs. `output.M`: one output
-# at the same inputs. Both in each of these at 0, 1/32 and 1/4 groups for each input (int4); the second with 0, 1/16, 1/4 and
+# Nanoseconds. `staging.M`: a call with M rows and no outputs, at 16, 64, 272, 1040, 2224 and 4240 inputs. `output.M`: one
+# output at the same inputs. Both in each of these at 0, 1/32 and 1/4 groups for each input (int4); the second with 0, 1/16, 1/4 and
 # all blocks stored (sparse; without 1/16 for blocks of 16 outputs). `alone`: one output of one row in a tile of its own.
 # `stall`: a byte of weights more, in layers of 2^20, 2^22, 2^24, 2^25 and 2^26 bytes, for one row; `rows-stall` for several.
-# `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many, the time to wake them, and how many
-# times as fast as one they are at products and at reading weights.
+# `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many, then calls of one thread and of all: a
+# piece for each, many pieces of products, weights read from memory.
 ";
 
 /// No time is longer than this: sums and products of times stay finite.
@@ -23,8 +23,10 @@ const LONGEST: f64 = 1e15;
 impl fmt::Display for Calibration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{TITLE}\n{EXPLANATION}isa {}", self.isa)?;
-        for Team { threads, fork, products, reads } in &self.teams {
-            writeln!(f, "threads {threads} {fork} {products} {reads}")?;
+        for Team { threads, small, products, reads } in &self.teams {
+            write!(f, "threads {threads}")?;
+            [small, products, reads].into_iter().flatten().try_for_each(|time| write!(f, " {time}"))?;
+            writeln!(f)?;
         }
         for (kernel, times) in KERNELS.iter().zip(&self.times) {
             for (key, values) in times.lines(*kernel) {
@@ -55,9 +57,9 @@ impl FromStr for Calibration {
         let mut teams: Vec<Team> = Vec::new();
         let mut line = lines.next()?;
         while line.key() == "threads" {
-            let mut values = [0.0; 4];
+            let mut values = [0.0; 7];
             line.numbers("threads", &mut values)?;
-            let [threads, fork, products, reads] = values;
+            let [threads, a, b, c, d, e, f] = values;
             let before = teams.last().map_or(1, |team| team.threads);
             if threads.fract() != 0.0 || threads <= before as f64 || threads > f64::from(u16::MAX) {
                 return Err(line.refuse(&format!(
@@ -66,10 +68,7 @@ impl FromStr for Calibration {
                     u16::MAX
                 )));
             }
-            if products < 1.0 || reads < 1.0 || products > threads || reads > threads {
-                return Err(line.refuse("threads are at least as fast as one, and at most that many times"));
-            }
-            teams.push(Team { threads: threads as usize, fork, products, reads });
+            teams.push(Team { threads: threads as usize, small: [a, b], products: [c, d], reads: [e, f] });
             line = lines.next()?;
         }
         let mut times = Vec::new();
