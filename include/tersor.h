@@ -4222,6 +4222,321 @@ tersor_status tersor_conv2d_forward_u8(const tersor_context *context,
                                        uint8_t *y,
                                        size_t y_stride);
 
+/* ============================================================================================================
+ * The cost of layers. A calibration of the machine, measured in about a second, predicts how long a layer takes in each
+ * format, and from which sparsity on a sparse one is faster. It can be saved as text, and holds for the instruction set
+ * and the threads that it was measured with.
+ * ============================================================================================================ */
+
+/**
+ * What was measured of a machine. Any number of threads may use one at the same time.
+ *
+ * Since 0.1.
+ */
+typedef struct tersor_calibration tersor_calibration;
+
+/**
+ * How the weights of a layer are stored: one of the constants below.
+ *
+ * Since 0.1.
+ */
+typedef uint32_t tersor_format;
+
+/**
+ * A layer without its weights, and how it is run. Fill it with `tersor_workload_init` or `tersor_workload_of_packed`, then
+ * change fields.
+ *
+ * Since 0.1.
+ */
+typedef struct tersor_workload {
+    /**
+     * The size of this struct, set by `tersor_workload_init`.
+     */
+    uint32_t struct_size;
+    /**
+     * How the weights are stored.
+     */
+    tersor_format format;
+    /**
+     * The rows of x and y. Default 1.
+     */
+    size_t m;
+    /**
+     * The outputs of the layer.
+     */
+    size_t n;
+    /**
+     * The inputs of the layer.
+     */
+    size_t k;
+    /**
+     * How many threads run it. Default 1.
+     */
+    size_t threads;
+    /**
+     * The fraction of the weights that are zero, 0 to 1; only sparse formats look at it. Default 0.
+     */
+    double sparsity;
+    /**
+     * Outputs of the blocks in which weights are zero; 1 for weights that were pruned one by one. Default: of the blocks that
+     * the format skips best, 16 for a sparse one.
+     */
+    size_t block_outputs;
+    /**
+     * Inputs of these blocks. Default: 4 for sparse int8, else 1.
+     */
+    size_t block_inputs;
+    /**
+     * Inputs that share a scale; only int4 looks at it. Default 128.
+     */
+    size_t group_size;
+    /**
+     * Not 0: the weights have zero points (int8 and int4). Default 0.
+     */
+    uint32_t zero_points;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} tersor_workload;
+
+/**
+ * What a layer is predicted to cost.
+ *
+ * Since 0.1.
+ */
+typedef struct tersor_prediction {
+    /**
+     * How the weights are stored.
+     */
+    tersor_format format;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * How long a call takes, from f32 to f32, when there was one before.
+     */
+    double seconds;
+    /**
+     * How many bytes the packed layer has; for a sparse format what is expected.
+     */
+    size_t bytes;
+} tersor_prediction;
+
+/**
+ * Every weight, in f32: `tersor_pack_f32`. Since 0.1.
+ */
+#define TERSOR_FORMAT_F32 1
+
+/**
+ * Every weight, in f16: `tersor_pack_f16`. Since 0.1.
+ */
+#define TERSOR_FORMAT_F16 2
+
+/**
+ * Every weight, in bf16: `tersor_pack_bf16`. Since 0.1.
+ */
+#define TERSOR_FORMAT_BF16 3
+
+/**
+ * Every weight, as an int8 code: `tersor_pack_i8`. Since 0.1.
+ */
+#define TERSOR_FORMAT_I8 4
+
+/**
+ * The weights that are not zero, in f32: `tersor_pack_sparse_f32`. Since 0.1.
+ */
+#define TERSOR_FORMAT_SPARSE_F32 5
+
+/**
+ * The blocks of int8 codes that are not zero: `tersor_pack_sparse_i8`. Since 0.1.
+ */
+#define TERSOR_FORMAT_SPARSE_I8 6
+
+/**
+ * Every weight, as an int4 code: `tersor_pack_int4`. Since 0.1.
+ */
+#define TERSOR_FORMAT_INT4 7
+
+/**
+ * Measures this machine, for the instruction set and the threads of the context. Takes about a second and 70 MB of
+ * memory, on a machine that does nothing else. The clock of a processor moves: see `tersor_calibration_merge`.
+ *
+ * @param context          NULL is allowed
+ * @param out_calibration  receives the calibration; pass it to `tersor_calibration_destroy` at the end
+ * @return `TERSOR_E_ISA`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_calibration_measure(const tersor_context *context,
+                                         struct tersor_calibration **out_calibration);
+
+/**
+ * Reads what `tersor_calibration_text` wrote.
+ *
+ * @param text             ends with a 0
+ * @param out_calibration  receives the calibration; pass it to `tersor_calibration_destroy` at the end
+ * @return `TERSOR_E_LAYOUT` naming the line; `TERSOR_E_OUT_OF_RANGE` for what is not UTF-8
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_calibration_from_text(const char *text,
+                                           struct tersor_calibration **out_calibration);
+
+/**
+ * Two calibrations of the same machine in one: each call as long as it took at its shortest. What is measured in one second
+ * says what that second was like; several, minutes apart, say what the machine is like.
+ *
+ * @param a                one of them
+ * @param b                the other
+ * @param out_calibration  receives a new one; pass it to `tersor_calibration_destroy` at the end
+ * @return `TERSOR_E_OUT_OF_RANGE` when they are of different instruction sets or numbers of threads
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_calibration_merge(const struct tersor_calibration *a,
+                                       const struct tersor_calibration *b,
+                                       struct tersor_calibration **out_calibration);
+
+/**
+ * Frees a calibration. No call may be using it. NULL is fine.
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+void tersor_calibration_destroy(struct tersor_calibration *calibration);
+
+/**
+ * The calibration as text, to be saved. Works as `snprintf` does: at most `capacity` bytes are written, always with a
+ * terminating 0.
+ *
+ * @param buffer      NULL is allowed, to ask for the length
+ * @param capacity    the size of `buffer`
+ * @param out_length  receives the length of the whole text, without the 0
+ * @return nothing beyond the conventions
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_calibration_text(const struct tersor_calibration *calibration,
+                                      char *buffer,
+                                      size_t capacity,
+                                      size_t *out_length);
+
+/**
+ * The name of the instruction set that was measured.
+ *
+ * @param out_name  receives the name; it lives as long as the calibration
+ * @return nothing beyond the conventions
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_calibration_isa(const struct tersor_calibration *calibration,
+                                     const char **out_name);
+
+/**
+ * The most threads that were measured; predictions are made for no more.
+ *
+ * @param out_threads  receives the number
+ * @return nothing beyond the conventions
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_calibration_max_threads(const struct tersor_calibration *calibration,
+                                             size_t *out_threads);
+
+/**
+ * Fills `workload` for a layer of that shape: one row, one thread, no weight zero.
+ *
+ * @param workload     the struct to fill
+ * @param struct_size  `sizeof *workload`
+ * @param format       `TERSOR_FORMAT_...`
+ * @param n            the outputs of the layer
+ * @param k            the inputs of the layer
+ * @return `TERSOR_E_STRUCT_SIZE`; `TERSOR_E_OUT_OF_RANGE` for the format
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_workload_init(struct tersor_workload *workload,
+                                   size_t struct_size,
+                                   tersor_format format,
+                                   size_t n,
+                                   size_t k);
+
+/**
+ * Fills `workload` for a packed layer, on one thread.
+ *
+ * @param packed       a layer of any kind
+ * @param m            the rows of x and y
+ * @param workload     the struct to fill
+ * @param struct_size  `sizeof *workload`
+ * @return `TERSOR_E_LAYOUT`; `TERSOR_E_STRUCT_SIZE`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_workload_of_packed(const void *packed,
+                                        size_t packed_bytes,
+                                        size_t m,
+                                        struct tersor_workload *workload,
+                                        size_t struct_size);
+
+/**
+ * Predicts what a layer costs.
+ *
+ * @param workload        the layer, and how it is run
+ * @param out_prediction  receives time and bytes
+ * @return `TERSOR_E_STRUCT_SIZE`; `TERSOR_E_OUT_OF_RANGE` for a field, and for more threads than were measured;
+ *         `TERSOR_E_SIZE_OVERFLOW`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_calibration_predict(const struct tersor_calibration *calibration,
+                                         const struct tersor_workload *workload,
+                                         struct tersor_prediction *out_prediction);
+
+/**
+ * Predicts what a layer costs in every format that can hold it, the fastest first.
+ *
+ * @param workload         the layer, and how it is run; sparse formats leave out what it says is zero
+ * @param out_predictions  receives as many as there are formats, or `capacity`; NULL is allowed where that is 0
+ * @param capacity         how many `out_predictions` holds; 7 are enough
+ * @param out_count        receives how many formats there are
+ * @return as `tersor_calibration_predict`, for the format of `workload`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_calibration_compare(const struct tersor_calibration *calibration,
+                                         const struct tersor_workload *workload,
+                                         struct tersor_prediction *out_predictions,
+                                         size_t capacity,
+                                         size_t *out_count);
+
+/**
+ * From which sparsity on the sparse layer is predicted to be faster than the dense one, whatever the sparsity above it.
+ *
+ * @param dense         the layer to be faster than
+ * @param sparse        the other; its sparsity does not matter
+ * @param out_sparsity  receives 0 to 1, or 2 when it never is
+ * @return as `tersor_calibration_predict`, for either
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_calibration_pays_from(const struct tersor_calibration *calibration,
+                                           const struct tersor_workload *dense,
+                                           const struct tersor_workload *sparse,
+                                           double *out_sparsity);
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif

@@ -5,11 +5,13 @@
 //! [`Caller`] stands for that promise. It exists only inside an export, which is what makes the methods below, safe to
 //! call as they look, sound.
 
+use crate::calibration::{tersor_calibration, tersor_prediction, tersor_workload};
 use crate::context::tersor_context;
-use crate::status::{Failure, TERSOR_E_ALIGNMENT, TERSOR_E_NULL, TERSOR_E_STRUCT_SIZE};
+use crate::status::{Failure, TERSOR_E_ALIGNMENT, TERSOR_E_STRUCT_SIZE};
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
+use tersor::linear::Workload;
 use tersor::ndarray::{ArrayView2, ArrayView4, ArrayViewMut2, ArrayViewMut4, Ix4, ShapeBuilder, StrideShape};
 use tersor::{Context, Error, Parallel, bf16, f16};
 
@@ -374,12 +376,62 @@ impl Caller {
         // SAFETY: it came from `give_context`, and by the caller's promise nobody uses it any more.
         (!context.is_null()).then(|| unsafe { Box::from_raw(context) })
     }
+
+    /// A calibration, not NULL.
+    pub(crate) fn calibration<'a>(
+        self,
+        argument: &'static str,
+        calibration: *const tersor_calibration,
+    ) -> Result<&'a tersor_calibration, Failure> {
+        let calibration = checked(argument, calibration.cast_mut())?;
+        // SAFETY: not NULL; by the caller's promise it came from `give_calibration` and was not destroyed.
+        Ok(unsafe { calibration.as_ref() })
+    }
+
+    /// Gives a calibration to C.
+    pub(crate) fn give_calibration(self, calibration: tersor_calibration) -> *mut tersor_calibration {
+        Box::into_raw(Box::new(calibration))
+    }
+
+    /// Takes a calibration back from C; NULL gives nothing.
+    pub(crate) fn take_calibration(
+        self,
+        calibration: *mut tersor_calibration,
+    ) -> Option<Box<tersor_calibration>> {
+        // SAFETY: it came from `give_calibration`, and by the caller's promise nobody uses it any more.
+        (!calibration.is_null()).then(|| unsafe { Box::from_raw(calibration) })
+    }
+
+    /// A workload, not NULL.
+    pub(crate) fn workload(
+        self,
+        argument: &'static str,
+        workload: *const tersor_workload,
+    ) -> Result<Workload, Failure> {
+        self.state(argument, workload, tersor_workload::defaults())?.checked(argument)
+    }
+
+    /// Predictions to write on success. Without any the pointer is ignored.
+    pub(crate) fn write_all(
+        self,
+        argument: &'static str,
+        predictions: &[tersor_prediction],
+        out: *mut tersor_prediction,
+    ) -> Result<(), Failure> {
+        if predictions.is_empty() {
+            return Ok(());
+        }
+        let out = checked(argument, out)?;
+        // SAFETY: not NULL and aligned; the caller promises room for so many.
+        unsafe { std::ptr::copy_nonoverlapping(predictions.as_ptr(), out.as_ptr(), predictions.len()) }
+        Ok(())
+    }
 }
 
 /// Not NULL and aligned.
 fn checked<T>(argument: &'static str, pointer: *mut T) -> Result<NonNull<T>, Failure> {
     let Some(found) = NonNull::new(pointer) else {
-        return Err(Failure::new(TERSOR_E_NULL, format!("{argument} is NULL, but must not be")));
+        return Err(Failure::null(argument));
     };
     if !found.is_aligned() {
         return Err(Failure::new(

@@ -61,3 +61,5 @@ pub mod packed;
 pub mod linear;
 
 pub mod conv;
+
+pub mod calibration;

@@ -106,6 +106,10 @@ impl Failure {
         Failure { status, message: message.into() }
     }
 
+    pub(crate) fn null(argument: &str) -> Self {
+        Failure::new(TERSOR_E_NULL, format!("{argument} is NULL, but must not be"))
+    }
+
     pub(crate) fn out_of_range(argument: &str, value: impl ToString, limit: impl Into<String>) -> Self {
         Error::OutOfRange {
             argument: argument.to_owned().into(),

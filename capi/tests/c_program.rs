@@ -28,6 +28,8 @@ fn build(
     let mut command = compiler(language)?;
     command.args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1", "-D_POSIX_C_SOURCE=200809L"]);
     command.arg(format!("-std={standard}")).args(extra);
+    let calibration = root().join("tests/support/calibration.txt");
+    command.arg(format!("-DCALIBRATION=\"{}\"", calibration.display()));
     command.arg("-I").arg(root().join("include")).args(sources).arg("-o").arg(&program);
     let libraries = libraries();
     match link {

@@ -196,6 +196,7 @@ int main(void) {
     test_training();
     test_linear();
     test_conv();
+    test_calibration();
     test_threads();
     test_hostile();
     puts("ok");

@@ -66,6 +66,7 @@ void test_casts(void);
 void test_training(void);
 void test_linear(void);
 void test_conv(void);
+void test_calibration(void);
 void test_threads(void);
 void test_hostile(void);
 
