@@ -32,7 +32,7 @@ class Worker:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1, env=environment,
                 preexec_fn=lambda: begin(cpus))
-        self.cpus = cpus
+        self.cpus, self.pinned = cpus, {}
         self.hello = self.ask("hello")
         self.version = self.hello.get("version", "")
 
@@ -80,20 +80,24 @@ class Worker:
         return used
 
     def spread(self, seconds):
-        """Runs the layer for a while, then puts the threads that worked on a processor each.
+        """Runs the layer for a while, then puts the threads that worked on a processor each, until as many have worked as there are
+        processors.
 
         A woken thread begins where its waker runs, and two that share a processor may do so for as long as a measurement takes.
         """
-        if len(self.cpus) < 2:
+        if len(self.pinned) == len(self.cpus) or len(self.cpus) < 2:
             return
         before = self.thread_seconds()
         self.ask("time", seconds=seconds)
         worked = {thread: used - before.get(thread, 0.0) for thread, used in self.thread_seconds().items()}
-        for thread, cpu in zip(sorted(worked, key=worked.get, reverse=True), sorted(self.cpus)):
-            try:
-                os.sched_setaffinity(thread, {cpu})
-            except ProcessLookupError:
-                pass  # It has ended.
+        for thread in sorted(worked, key=worked.get, reverse=True):
+            free = self.cpus - set(self.pinned.values())
+            if free and thread not in self.pinned and worked[thread] > 0.2 * seconds:
+                self.pinned[thread] = min(free)
+                try:
+                    os.sched_setaffinity(thread, {self.pinned[thread]})
+                except ProcessLookupError:
+                    pass  # It has ended.
 
     def drop(self):
         """Lets go of the prepared layer; a worker that cannot is ended."""
