@@ -329,20 +329,19 @@ pub(crate) trait Token: Copy {
     }
 
     /// `round_half_even(values * factor) + zero_point`, saturated to codes from 0 to 255, as [`dot`](Token::dot) takes them, for
-    /// products below 2^9 in magnitude.
+    /// products below 2^15 in magnitude.
     ///
-    /// False, and `codes` mean nothing, where one of the products lies at most `margin` from the middle between two integers,
-    /// and where [`stage`](Token::stage) is as good.
+    /// False, and `codes` mean nothing, where the two `factors` do not give the same for each value, and where
+    /// [`stage`](Token::stage) is as good.
     #[inline(always)]
     fn stage_products(
         self,
         values: &[f32; BLOCK],
-        factor: f32,
-        margin: f32,
+        factors: [f32; 2],
         zero_point: i32,
         codes: &mut [Self::Staged; BLOCK],
     ) -> bool {
-        let _ = (values, factor, margin, zero_point, codes);
+        let _ = (values, factors, zero_point, codes);
         false
     }
 

@@ -438,13 +438,12 @@ impl Token for Avx512 {
     fn stage_products(
         self,
         values: &[f32; BLOCK],
-        factor: f32,
-        margin: f32,
+        factors: [f32; 2],
         zero_point: i32,
         codes: &mut [u8; BLOCK],
     ) -> bool {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_dot::stage_products_avx512(values, factor, margin, zero_point, codes) }
+        unsafe { x86_64_dot::stage_products_avx512(values, factors, zero_point, codes) }
     }
 
     #[inline(always)]

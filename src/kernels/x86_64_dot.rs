@@ -47,26 +47,26 @@ pub(super) unsafe fn stage_avx512(steps: [[i32; LANES]; BLOCK / LANES], zero_poi
 /// See [`Token::stage_products`](super::Token::stage_products).
 ///
 /// # Safety
-/// Needs AVX-512 F, BW and DQ.
+/// Needs AVX-512 F and BW.
 #[inline(always)]
 pub(super) unsafe fn stage_products_avx512(
     values: &[f32; BLOCK],
-    factor: f32,
-    margin: f32,
+    factors: [f32; 2],
     zero_point: i32,
     codes: &mut [u8; BLOCK],
 ) -> bool {
     // SAFETY: the caller vouches for the features; loads and the store stay within the arrays, at any alignment.
     unsafe {
-        let factor = _mm512_set1_ps(factor);
+        let [below, above] = [_mm512_set1_ps(factors[0]), _mm512_set1_ps(factors[1])];
         let mut steps = [_mm512_setzero_si512(); BLOCK / LANES];
         // One question for the whole block: a branch for each vector takes longer than its rounding.
-        let mut farthest = _mm512_setzero_ps();
+        let mut differ = _mm512_setzero_si512();
         for i in 0..BLOCK / LANES {
-            let product = _mm512_mul_ps(_mm512_loadu_ps(values.as_ptr().add(LANES * i)), factor);
-            steps[i] = _mm512_cvtps_epi32(product);
-            let distance = _mm512_sub_ps(product, _mm512_cvtepi32_ps(steps[i]));
-            farthest = _mm512_range_ps::<0b1011>(farthest, distance);
+            let values = _mm512_loadu_ps(values.as_ptr().add(LANES * i));
+            steps[i] = _mm512_cvtps_epi32(_mm512_mul_ps(values, below));
+            let other = _mm512_cvtps_epi32(_mm512_mul_ps(values, above));
+            // differ | (step ^ other)
+            differ = _mm512_ternarylogic_epi32::<0xf6>(differ, steps[i], other);
         }
         let zero_point = _mm512_set1_epi16(zero_point as i16);
         let low = _mm512_adds_epi16(_mm512_packs_epi32(steps[0], steps[1]), zero_point);
@@ -74,7 +74,7 @@ pub(super) unsafe fn stage_products_avx512(
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         let packed = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
         _mm512_storeu_si512(codes.as_mut_ptr().cast(), packed);
-        _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(farthest, _mm512_set1_ps(0.5 - margin)) == 0
+        _mm512_test_epi32_mask(differ, differ) == 0
     }
 }
 

@@ -1,7 +1,7 @@
 //! Activations as uint8 codes, quantized row by row in one pass, or taken as they are.
 
 use super::activations::{CHUNK, ROWS, Row, contiguous};
-use super::finish::RowParameters;
+use super::finish::{RowParameters, RowsParameters};
 use super::layout::Quantization;
 use super::operand::Source;
 use super::scratch::Scratch;
@@ -10,9 +10,9 @@ use crate::element::Element;
 use crate::element::private::FloatView;
 use crate::error::{Error, Result};
 use crate::kernels::{BLOCK, Operation, Rows, Staged, Token, for_each_piece};
-use crate::quant::{CLOSE, Code, CodeType, Divisor, Extrema};
-use bytemuck::Pod;
+use crate::quant::{Code, CodeType, Divisor, Extrema};
 use ndarray::ArrayView2;
+use std::ops::Range;
 
 /// Activations as uint8 codes (int8 ones moved by 128), staged as the kernels of the instruction set want them. Whatever
 /// stands beside them counts in staged codes.
@@ -163,43 +163,29 @@ impl<'a> CodeRows<'a> {
 
     /// What belongs to `R` rows from `row` on, of `inputs` codes.
     #[inline(always)]
-    pub(super) fn rows<const R: usize>(&self, row: usize, inputs: usize) -> [RowParameters; R] {
-        let zero_points = chunk(self.zero_points, row).unwrap_or([0; R]);
-        let scales = chunk(self.scales, row).unwrap_or([1.0; R]);
-        let mut rows = [RowParameters::default(); R];
-        for r in 0..R {
-            rows[r] = RowParameters { scale: scales[r], zero_point: zero_points[r], centred: 0 };
+    pub(super) fn rows<const R: usize>(&self, row: usize, inputs: usize) -> RowsParameters<'_, R> {
+        RowsParameters {
+            scales: chunk(self.scales, row).unwrap_or(&[1.0; R]),
+            zero_points: chunk(self.zero_points, row).unwrap_or(&[0; R]),
+            sums: chunk(self.sums, row),
+            inputs: inputs as i32,
         }
-        if let Some(sums) = chunk::<i32, R>(self.sums, row) {
-            for r in 0..R {
-                rows[r].centred = sums[r].wrapping_sub(zero_points[r].wrapping_mul(inputs as i32));
-            }
-        }
-        rows
     }
 
     /// What belongs to row `row`, of `inputs` codes.
     #[inline(always)]
     pub(super) fn row(&self, row: usize, inputs: usize) -> RowParameters {
-        let zero_point = self.zero_points.get(row).copied().unwrap_or(0);
-        RowParameters {
-            scale: self.scales.get(row).copied().unwrap_or(1.0),
-            zero_point,
-            centred: self
-                .sums
-                .get(row)
-                .map_or(0, |sum| sum.wrapping_sub(zero_point.wrapping_mul(inputs as i32))),
-        }
+        self.rows::<1>(row, inputs).row(0)
     }
 }
 
 /// `R` elements from `first` on, if there are as many.
 #[inline(always)]
-fn chunk<T: Pod, const R: usize>(slice: &[T], first: usize) -> Option<[T; R]> {
-    slice.get(first..).and_then(|rest| rest.first_chunk()).copied()
+fn chunk<T, const R: usize>(slice: &[T], first: usize) -> Option<&[T; R]> {
+    slice.get(first..).and_then(|rest| rest.first_chunk())
 }
 
-/// Scale and zero point of uint8 codes for a finite range that holds 0.
+/// Scale and zero point of uint8 codes for a range that holds 0. The scale of NaN is NaN.
 #[inline(always)]
 pub(super) fn parameters_of(low: f32, high: f32) -> (f32, i32) {
     let range = high - low;
@@ -268,63 +254,87 @@ impl<X: Element> Operation for Quantize<'_, '_, X> {
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);
-        let inputs = self.x.ncols();
-        // The next row's parameters are found before a row is written: they wait for a long chain of steps, which nothing else has
-        // to wait for then.
-        let mut known = None;
-        for next in 0..=self.rows.len() {
-            let found = if next < self.rows.len() {
-                self.parameters(token, next, &mut raw, &mut buffer)
-            } else {
-                None
-            };
-            let Some((scale, zero_point, limits)) = std::mem::replace(&mut known, found) else { continue };
-            let row = next - 1;
-            let source = Row { x: self.x, row: self.first + row };
-            let divisor = Divisor::new(scale, limits.0 - zero_point, limits.1 - zero_point);
-            let codes = self.rows.codes::<T::Staged>(row);
-            for start in (0..inputs).step_by(source.step()) {
-                let values = source.chunk(token, start, &mut raw, &mut buffer);
-                let codes = codes.get_mut(start..).unwrap_or_default();
-                stage(token, divisor, self.input.is_none(), zero_point, values, codes);
+        let mut first = 0;
+        while first < self.rows.len() {
+            let count = (self.rows.len() - first).min(ROWS);
+            // The parameters of several rows at once, before any of them is written: each waits for a long chain of steps.
+            let known = self.parameters(token, first..first + count, &mut raw, &mut buffer);
+            for (offset, parameters) in known.into_iter().enumerate().take(count) {
+                self.write(token, first + offset, parameters, &mut raw, &mut buffer);
             }
-            self.rows.finish::<T::Staged>(row, inputs, (scale, zero_point));
+            first += count;
         }
     }
 }
 
+/// Scale and zero point of a row of uint8 codes.
+type Parameters = (f32, i32);
+
 impl<X: Element> Quantize<'_, '_, X> {
-    /// Scale, zero point and limits of row `row`; none where one of its numbers is not finite, which its scale, NaN, tells
-    /// `CodeRows::quantize`.
+    /// Those of at most [`ROWS`] rows; the scale is NaN where one of a row's numbers is not finite.
     #[inline(always)]
     fn parameters<T: Token>(
+        &self,
+        token: T,
+        rows: Range<usize>,
+        raw: &mut [X; CHUNK],
+        buffer: &mut [f32; CHUNK],
+    ) -> [Parameters; ROWS] {
+        if let Some(input) = self.input {
+            return [(input.scale, input.zero_point + input.shift()); ROWS];
+        }
+        let (mut low, mut high) = ([0.0; ROWS], [0.0; ROWS]);
+        for (row, (low, high)) in rows.zip(low.iter_mut().zip(&mut high)) {
+            let source = Row { x: self.x, row: self.first + row };
+            let mut range = Extrema::ZERO.wide();
+            let mut start = 0;
+            while start < self.x.ncols() {
+                range.add(source.chunk(token, start, raw, buffer));
+                start += source.step();
+            }
+            let range = range.all();
+            (*low, *high) = if range.is_finite() { (range.min, range.max) } else { (f32::NAN, f32::NAN) };
+        }
+        let mut parameters = [(0.0, 0); ROWS];
+        for r in 0..ROWS {
+            parameters[r] = parameters_of(low[r], high[r]);
+        }
+        parameters
+    }
+
+    /// Writes row `row`; where the scale is NaN only this, which tells `CodeRows::quantize`.
+    #[inline(always)]
+    fn write<T: Token>(
         &mut self,
         token: T,
         row: usize,
+        (scale, zero_point): Parameters,
         raw: &mut [X; CHUNK],
         buffer: &mut [f32; CHUNK],
-    ) -> Option<(f32, i32, (i32, i32))> {
-        if let Some(input) = self.input {
-            let shift = input.shift();
-            let limits = (input.limits.0 + shift, input.limits.1 + shift);
-            return Some((input.scale, input.zero_point + shift, limits));
+    ) {
+        if scale.is_nan() {
+            self.rows.scales[row] = scale;
+            return;
         }
+        let (low, high) = self
+            .input
+            .map_or((0, 255), |input| (input.limits.0 + input.shift(), input.limits.1 + input.shift()));
+        let divisor = Divisor::new(scale, low - zero_point, high - zero_point);
         let source = Row { x: self.x, row: self.first + row };
-        let mut range = Extrema::ZERO.wide();
-        for start in (0..self.x.ncols()).step_by(source.step()) {
-            range.add(source.chunk(token, start, raw, buffer));
+        let inputs = self.x.ncols();
+        let codes = self.rows.codes::<T::Staged>(row);
+        let mut start = 0;
+        while start < inputs {
+            let values = source.chunk(token, start, raw, buffer);
+            let codes = codes.get_mut(start..).unwrap_or_default();
+            stage(token, divisor, self.input.is_none(), zero_point, values, codes);
+            start += source.step();
         }
-        let range = range.all();
-        if !range.is_finite() {
-            self.rows.scales[row] = f32::NAN;
-            return None;
-        }
-        let (scale, zero_point) = parameters_of(range.min, range.max);
-        Some((scale, zero_point, (0, 255)))
+        self.rows.finish::<T::Staged>(row, inputs, (scale, zero_point));
     }
 }
 
-/// Writes the codes of `values`; `bounded` says that their quotients are finite and below 2^9, and that only codes limit them.
+/// Writes the codes of `values`; `bounded` says that their quotients are finite and below 2^9 in magnitude, and that only codes limit them.
 #[inline(always)]
 fn stage<T: Token>(
     token: T,
@@ -336,10 +346,10 @@ fn stage<T: Token>(
 ) {
     let (blocks, rest) = values.as_chunks::<BLOCK>();
     let (slots, rest_slots) = codes.as_chunks_mut::<BLOCK>();
-    let inverse = divisor.inverse();
-    let bounded = bounded && !inverse.is_nan();
+    let factors = divisor.factors().filter(|_| bounded);
     for (slots, values) in slots.iter_mut().zip(blocks) {
-        if !bounded || !token.stage_products(values, inverse, CLOSE, zero_point, slots) {
+        let staged = factors.is_some_and(|factors| token.stage_products(values, factors, zero_point, slots));
+        if !staged {
             *slots = token.stage(divisor.steps(values), zero_point);
         }
     }

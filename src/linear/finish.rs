@@ -116,6 +116,33 @@ pub(super) struct RowParameters {
     pub(super) centred: i32,
 }
 
+/// What belongs to `R` rows of `x` one below the other.
+#[derive(Clone, Copy)]
+pub(super) struct RowsParameters<'a, const R: usize> {
+    pub(super) scales: &'a [f32; R],
+    pub(super) zero_points: &'a [i32; R],
+    /// The sums of the rows' codes, where the weights have zero points.
+    pub(super) sums: Option<&'a [i32; R]>,
+    /// How many codes a row has.
+    pub(super) inputs: i32,
+}
+
+impl<const R: usize> RowsParameters<'_, R> {
+    #[inline(always)]
+    pub(super) fn row(&self, r: usize) -> RowParameters {
+        RowParameters {
+            scale: self.scales[r],
+            zero_point: self.zero_points[r],
+            centred: self.sums.map_or(0, |sums| self.centred(sums, r)),
+        }
+    }
+
+    #[inline(always)]
+    fn centred(&self, sums: &[i32; R], r: usize) -> i32 {
+        sums[r].wrapping_sub(self.zero_points[r].wrapping_mul(self.inputs))
+    }
+}
+
 /// What belongs to `N` outputs side by side.
 pub(super) struct Outputs<const N: usize> {
     sums: [i32; N],
@@ -169,7 +196,7 @@ impl<const N: usize> Outputs<N> {
         finish: F,
         token: T,
         products: [[i32; N]; R],
-        rows: [RowParameters; R],
+        rows: RowsParameters<'_, R>,
         mut block: TileBlock<'_, F::Out, R, N>,
     ) {
         const { assert!(R <= 8) };
@@ -186,8 +213,8 @@ impl<const N: usize> Outputs<N> {
         } else {
             // Of a copy, so that only this path has them in memory.
             let products = { products };
-            for (offset, (products, row)) in products.iter().zip(rows).enumerate() {
-                block.store(offset, self.finish(finish, token, products, row));
+            for (offset, products) in products.iter().enumerate() {
+                block.store(offset, self.finish(finish, token, products, rows.row(offset)));
             }
         }
     }
@@ -199,26 +226,28 @@ impl<const N: usize> Outputs<N> {
         finish: F,
         token: T,
         products: &[[i32; N]; R],
-        rows: &[RowParameters; R],
+        rows: &RowsParameters<'_, R>,
         block: &mut TileBlock<'_, F::Out, R, N>,
     ) {
         if I >= R {
             return;
         }
-        let (products, row) = (&products[I], rows[I]);
+        // Scale and zero point as they lie in memory: from a vector of them each would have to be taken out again.
+        let (products, scale, zero_point) = (&products[I], rows.scales[I], rows.zero_points[I]);
         // Each value in one step: sums that are changed where they lie go through memory. In the loop over rows of a sparse layer
         // the compiler makes less of this than of `finish`.
         let mut values = [F::Value::default(); N];
-        if row.centred == 0 {
+        if let Some(sums) = rows.sums {
+            let centred = rows.centred(sums, I);
             for n in 0..N {
-                let sum = products[n].wrapping_sub(row.zero_point.wrapping_mul(self.sums[n]));
-                values[n] = F::value(sum, row.scale * self.scales[n], self.bias[n]);
+                let sum = products[n].wrapping_sub(zero_point.wrapping_mul(self.sums[n]));
+                let sum = sum.wrapping_sub(centred.wrapping_mul(self.zero_points[n]));
+                values[n] = F::value(sum, scale * self.scales[n], self.bias[n]);
             }
         } else {
             for n in 0..N {
-                let sum = products[n].wrapping_sub(row.zero_point.wrapping_mul(self.sums[n]));
-                let sum = sum.wrapping_sub(row.centred.wrapping_mul(self.zero_points[n]));
-                values[n] = F::value(sum, row.scale * self.scales[n], self.bias[n]);
+                let sum = products[n].wrapping_sub(zero_point.wrapping_mul(self.sums[n]));
+                values[n] = F::value(sum, scale * self.scales[n], self.bias[n]);
             }
         }
         block.store(I, finish.convert(token, values));

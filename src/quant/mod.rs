@@ -57,7 +57,4 @@ pub use range::Range;
 pub use rounding::Arithmetic;
 pub use scheme::Scheme;
 #[cfg(feature = "linear")]
-pub(crate) use {
-    extrema::Extrema,
-    quotient::{CLOSE, Divisor},
-};
+pub(crate) use {extrema::Extrema, quotient::Divisor};

@@ -24,7 +24,7 @@ const MAGIC: f32 = 12_582_912.0;
 
 /// Closer than this to a middle, a product and a quotient below 2^9 may lie on different sides of it: they differ by at most
 /// three halves of a last bit each, 3 * 2^-24 of their size.
-pub(crate) const CLOSE: f32 = 1.0 / 8192.0;
+const CLOSE: f32 = 1.0 / 8192.0;
 
 impl Divisor {
     /// `scale` is positive. `low` and `high` are the least and the greatest step, integers of at most 2^9 in magnitude.
@@ -36,11 +36,12 @@ impl Divisor {
         Divisor { scale, inverse, low: low as f32, high: high as f32 }
     }
 
-    /// What values may be multiplied by instead, unless the product, below 2^9 in magnitude, lies within [`CLOSE`] of the middle
-    /// between two integers. NaN where there is no such number.
+    /// Two numbers: where the products with both round to the same integer, the quotient does, too.
     #[inline(always)]
-    pub(crate) fn inverse(self) -> f32 {
-        self.inverse
+    pub(crate) fn factors(self) -> Option<[f32; 2]> {
+        // The reciprocal, the factor and the product are wrong by half a last bit each, as the quotient is: 4 * 2^-24 in all.
+        const APART: f32 = 3.0 * f32::EPSILON;
+        (!self.inverse.is_nan()).then(|| [self.inverse * (1.0 - APART), self.inverse * (1.0 + APART)])
     }
 
     /// `clamp(round_half_even(x / scale), low, high)` of each; 0 for NaN.
@@ -131,6 +132,35 @@ mod tests {
             }
         }
         assert!(wrong_by_the_product > 0, "the test would not notice a plain product");
+    }
+
+    /// Around every middle: where both products agree they are right, and they do not agree everywhere.
+    #[test]
+    fn factors_that_agree_are_right() {
+        let (mut agree, mut differ) = (0, 0);
+        for scale in [0.1_f32, 1.0 / 3.0, 0.007_843_137, 1.2e-38, 8.0e37, 1.0, 0.019_607_844] {
+            let factors = Divisor::new(scale, -511, 511).factors().unwrap();
+            for step in -511..511 {
+                let mut value = (step as f32 + 0.5) * scale;
+                (0..16).for_each(|_| value = value.next_down());
+                for _ in 0..33 {
+                    // Of a large scale most middles are beyond f32.
+                    if value.is_infinite() {
+                        break;
+                    }
+                    let [below, above] = factors.map(|factor| (value * factor).round_ties_even() as i32);
+                    if below == above {
+                        assert_eq!(below, expected(value, scale, -511, 511), "{value} / {scale}");
+                        agree += 1;
+                    } else {
+                        differ += 1;
+                    }
+                    value = value.next_up();
+                }
+            }
+        }
+        assert!(agree > 100_000 && differ > 10_000, "{agree} agree, {differ} differ");
+        assert_eq!(Divisor::new(f32::from_bits(1), 0, 255).factors(), None);
     }
 
     #[test]
