@@ -345,6 +345,32 @@ pub(crate) trait Token: Copy {
         false
     }
 
+    /// `products - factor * sums`, wrapping.
+    #[inline(always)]
+    fn less<const N: usize>(self, products: [i32; N], factor: i32, sums: &[i32; N]) -> [i32; N] {
+        let mut less = [0; N];
+        for n in 0..N {
+            less[n] = products[n].wrapping_sub(factor.wrapping_mul(sums[n]));
+        }
+        less
+    }
+
+    /// `sums * (scale * scales) + bias`, each operation rounded.
+    #[inline(always)]
+    fn scaled<const N: usize>(
+        self,
+        sums: [i32; N],
+        scale: f32,
+        scales: &[f32; N],
+        bias: &[f32; N],
+    ) -> [f32; N] {
+        let mut values = [0.0; N];
+        for n in 0..N {
+            values[n] = sums[n] as f32 * (scale * scales[n]) + bias[n];
+        }
+        values
+    }
+
     /// Lays rows of 4-byte elements side by side: `panel[k * step][r] = rows[r][k]`; over the shortest of the slices.
     #[inline(always)]
     fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]], step: usize) {

@@ -447,6 +447,24 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
+    fn less<const N: usize>(self, products: [i32; N], factor: i32, sums: &[i32; N]) -> [i32; N] {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::less_avx512(products, factor, sums) }
+    }
+
+    #[inline(always)]
+    fn scaled<const N: usize>(
+        self,
+        sums: [i32; N],
+        scale: f32,
+        scales: &[f32; N],
+        bias: &[f32; N],
+    ) -> [f32; N] {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_dot::scaled_avx512(sums, scale, scales, bias) }
+    }
+
+    #[inline(always)]
     fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]], step: usize) {
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len().div_ceil(step));
         // 16 vectors of 16 elements: of eight rows, those of two stretches.

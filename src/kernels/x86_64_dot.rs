@@ -78,6 +78,56 @@ pub(super) unsafe fn stage_products_avx512(
     }
 }
 
+/// See [`Token::less`](super::Token::less). The compiler takes apart the 16 lanes of rows that are written one by one.
+///
+/// # Safety
+/// Needs AVX-512 F.
+#[inline(always)]
+pub(super) unsafe fn less_avx512<const N: usize>(
+    mut products: [i32; N],
+    factor: i32,
+    sums: &[i32; N],
+) -> [i32; N] {
+    const { assert!(N.is_multiple_of(LANES)) };
+    // SAFETY: the caller vouches for the features; loads and stores take 64 of the arrays' bytes, at any alignment.
+    unsafe {
+        let factor = _mm512_set1_epi32(factor);
+        for v in 0..N / LANES {
+            let place = products.as_mut_ptr().add(LANES * v).cast();
+            let part = _mm512_mullo_epi32(factor, _mm512_loadu_si512(sums.as_ptr().add(LANES * v).cast()));
+            _mm512_storeu_si512(place, _mm512_sub_epi32(_mm512_loadu_si512(place), part));
+        }
+    }
+    products
+}
+
+/// See [`Token::scaled`](super::Token::scaled).
+///
+/// # Safety
+/// Needs AVX-512 F.
+#[inline(always)]
+pub(super) unsafe fn scaled_avx512<const N: usize>(
+    sums: [i32; N],
+    scale: f32,
+    scales: &[f32; N],
+    bias: &[f32; N],
+) -> [f32; N] {
+    const { assert!(N.is_multiple_of(LANES)) };
+    let mut values = [0.0; N];
+    // SAFETY: the caller vouches for the features; loads and stores take 64 of the arrays' bytes, at any alignment.
+    unsafe {
+        let scale = _mm512_set1_ps(scale);
+        for v in 0..N / LANES {
+            let scale = _mm512_mul_ps(scale, _mm512_loadu_ps(scales.as_ptr().add(LANES * v)));
+            let sums = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums.as_ptr().add(LANES * v).cast()));
+            let bias = _mm512_loadu_ps(bias.as_ptr().add(LANES * v));
+            let value = _mm512_add_ps(_mm512_mul_ps(sums, scale), bias);
+            _mm512_storeu_ps(values.as_mut_ptr().add(LANES * v), value);
+        }
+    }
+    values
+}
+
 /// # Safety
 /// See above.
 #[inline(always)]

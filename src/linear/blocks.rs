@@ -2,7 +2,7 @@
 //! row. So what survives runs nearly as fast as a dense layer's weights do.
 
 use super::codes::CodeRows;
-use super::finish::{Epilogue, Finish, Outputs, RowParameters};
+use super::finish::{Epilogue, Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, LANES};
 use super::operand::Operand;
@@ -93,10 +93,7 @@ impl<F: Finish> Int8<'_, F> {
     fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[Group<T::Staged>], first: usize) {
         let x = x.as_chunks::<R>().0;
         let stored = self.layer.stored::<{ LANES * GROUP }>();
-        let mut rows = [RowParameters::default(); R];
-        for (offset, row) in rows.iter_mut().enumerate() {
-            *row = self.x.row(self.at.0 + first + offset, self.layer.in_features());
-        }
+        let rows = self.x.rows::<R>(self.at.0 + first, self.layer.in_features());
         for start in (0..self.tile.cols()).step_by(LANES) {
             self.tile.expect_store((first, R), (start, LANES));
             let band = (self.at.1 + start) / LANES;
@@ -104,10 +101,8 @@ impl<F: Finish> Int8<'_, F> {
             let outputs = Outputs::of(self.layer, band);
             let mut products = [[0; LANES]; R];
             token.dot_tiles(x, places, bytemuck::cast_slice(blocks), &mut products);
-            let mut block = self.tile.block::<R, LANES>(first, start);
-            for offset in 0..R {
-                block.store(offset, outputs.finish(self.finish, token, &products[offset], rows[offset]));
-            }
+            let block = self.tile.block::<R, LANES>(first, start);
+            outputs.finish_rows(self.finish, token, products, rows, block);
         }
     }
 }

@@ -56,6 +56,15 @@ pub(super) trait Finish: Copy + Sync {
     /// `scale` is the product of the row's and the output's.
     fn value(sum: i32, scale: f32, bias: f32) -> Self::Value;
 
+    /// Those of a row's sums, of outputs side by side.
+    fn values<T: Token, const N: usize>(
+        token: T,
+        sums: [i32; N],
+        scale: f32,
+        scales: &[f32; N],
+        bias: &[f32; N],
+    ) -> [Self::Value; N];
+
     /// Values as `y` holds them.
     fn convert<T: Token, const N: usize>(self, token: T, values: [Self::Value; N]) -> [Self::Out; N];
 }
@@ -71,6 +80,17 @@ impl Finish for Exact {
     #[inline(always)]
     fn value(sum: i32, _scale: f32, _bias: f32) -> i32 {
         sum
+    }
+
+    #[inline(always)]
+    fn values<T: Token, const N: usize>(
+        _token: T,
+        sums: [i32; N],
+        _scale: f32,
+        _scales: &[f32; N],
+        _bias: &[f32; N],
+    ) -> [i32; N] {
+        sums
     }
 
     #[inline(always)]
@@ -99,6 +119,17 @@ impl<Y: Operand> Finish for Scaled<Y> {
     #[inline(always)]
     fn value(sum: i32, scale: f32, bias: f32) -> f32 {
         sum as f32 * scale + bias
+    }
+
+    #[inline(always)]
+    fn values<T: Token, const N: usize>(
+        token: T,
+        sums: [i32; N],
+        scale: f32,
+        scales: &[f32; N],
+        bias: &[f32; N],
+    ) -> [f32; N] {
+        token.scaled(sums, scale, scales, bias)
     }
 
     #[inline(always)]
@@ -173,23 +204,14 @@ impl<const N: usize> Outputs<N> {
         row: RowParameters,
     ) -> [F::Out; N] {
         // (x - zx) (w - zw) = x w - zx w - zw (x - zx), summed. Wrapping: the result fits, so its parts may not.
-        let mut sums = *products;
-        for (sum, codes) in sums.iter_mut().zip(&self.sums) {
-            *sum = sum.wrapping_sub(row.zero_point.wrapping_mul(*codes));
-        }
+        let mut sums = token.less(*products, row.zero_point, &self.sums);
         if row.centred != 0 {
-            for (sum, zero_point) in sums.iter_mut().zip(&self.zero_points) {
-                *sum = sum.wrapping_sub(row.centred.wrapping_mul(*zero_point));
-            }
+            sums = token.less(sums, row.centred, &self.zero_points);
         }
-        let mut values = [F::Value::default(); N];
-        for n in 0..N {
-            values[n] = F::value(sums[n], row.scale * self.scales[n], self.bias[n]);
-        }
-        finish.convert(token, values)
+        finish.convert(token, F::values(token, sums, row.scale, &self.scales, &self.bias))
     }
 
-    /// As [`finish`](Outputs::finish), of `R` rows, at most 8, into their places in `y`.
+    /// As [`finish`](Outputs::finish), of `R` rows, at most 16, into their places in `y`.
     #[inline(always)]
     pub(super) fn finish_rows<F: Finish, T: Token, const R: usize>(
         &self,
@@ -199,7 +221,7 @@ impl<const N: usize> Outputs<N> {
         rows: RowsParameters<'_, R>,
         mut block: TileBlock<'_, F::Out, R, N>,
     ) {
-        const { assert!(R <= 8) };
+        const { assert!(R <= 16) };
         if T::WIDE && block.is_whole() {
             // One by one: in a loop, an index that the compiler does not know would keep all products in memory.
             self.finish_row::<F, T, R, 0>(finish, token, &products, &rows, &mut block);
@@ -210,6 +232,14 @@ impl<const N: usize> Outputs<N> {
             self.finish_row::<F, T, R, 5>(finish, token, &products, &rows, &mut block);
             self.finish_row::<F, T, R, 6>(finish, token, &products, &rows, &mut block);
             self.finish_row::<F, T, R, 7>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 8>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 9>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 10>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 11>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 12>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 13>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 14>(finish, token, &products, &rows, &mut block);
+            self.finish_row::<F, T, R, 15>(finish, token, &products, &rows, &mut block);
         } else {
             // Of a copy, so that only this path has them in memory.
             let products = { products };
@@ -232,25 +262,7 @@ impl<const N: usize> Outputs<N> {
         if I >= R {
             return;
         }
-        // Scale and zero point as they lie in memory: from a vector of them each would have to be taken out again.
-        let (products, scale, zero_point) = (&products[I], rows.scales[I], rows.zero_points[I]);
-        // Each value in one step: sums that are changed where they lie go through memory. In the loop over rows of a sparse layer
-        // the compiler makes less of this than of `finish`.
-        let mut values = [F::Value::default(); N];
-        if let Some(sums) = rows.sums {
-            let centred = rows.centred(sums, I);
-            for n in 0..N {
-                let sum = products[n].wrapping_sub(zero_point.wrapping_mul(self.sums[n]));
-                let sum = sum.wrapping_sub(centred.wrapping_mul(self.zero_points[n]));
-                values[n] = F::value(sum, scale * self.scales[n], self.bias[n]);
-            }
-        } else {
-            for n in 0..N {
-                let sum = products[n].wrapping_sub(zero_point.wrapping_mul(self.sums[n]));
-                values[n] = F::value(sum, scale * self.scales[n], self.bias[n]);
-            }
-        }
-        block.store(I, finish.convert(token, values));
+        block.store(I, self.finish(finish, token, &products[I], rows.row(I)));
     }
 }
 
