@@ -21,8 +21,7 @@ const FORMATS: [Format; 7] = [
     Format::SparseInt8,
 ];
 
-/// What `cargo bench --bench cost -- --seed 1 --calibration` printed once, on two threads of a machine with AVX-512; seven
-/// numbers below 1e-9, as which the bench writes 0 since then, are 0 here as well.
+/// What `cargo bench --bench cost -- --seed 1 --calibration` printed once, on two threads of a machine with AVX-512.
 fn text() -> &'static str {
     include_str!("support/calibration.txt")
 }

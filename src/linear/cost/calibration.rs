@@ -7,14 +7,23 @@ use super::synthetic::far_output_bytes;
 use crate::error::{Error, Result};
 
 /// Rows of `x` for which the time of an output is measured. More rows than there are here run as several of these.
-const ROWS: [f64; 18] = [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 32., 64.];
+const ROWS: [f64; 17] = [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 64.];
 
 /// The same where panels are filled with zeros to one of these.
 const PADDED_ROWS: [f64; 4] = [1., 16., 32., 64.];
 
-/// Rows of `x` for which the time of everything before the products is measured.
-pub(super) const STAGED_ROWS: [f64; 20] =
+/// Rows of `x` for which the time of everything before the products is measured, where rows are laid side by side in panels.
+const STAGED_PANELS: [f64; 20] =
     [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 32., 64., 128., 512.];
+
+/// The same where every row takes about as long as another.
+const STAGED_ROWS: [f64; 8] = [1., 2., 8., 16., 32., 64., 128., MOST_ROWS];
+
+/// The most rows that are measured.
+pub(super) const MOST_ROWS: f64 = 512.;
+
+/// Rows after which the times of a kernel repeat, about, on any instruction set.
+pub(super) const PANEL: usize = 8;
 
 /// Inputs of the layers that are measured. No large powers of two: their rows share the sets of a cache, which is a matter of its own.
 pub(super) const INPUTS: [f64; 6] = [16., 64., 272., 1040., 2224., 4240.];
@@ -32,7 +41,17 @@ const STORED_BLOCKS: [f64; 3] = [0., 0.25, 1.];
 const WHOLE: [f64; 1] = [0.];
 
 /// Logarithms to base 2 of the packed bytes for which reading weights is measured.
-pub(super) const FOOTPRINTS: [f64; 5] = [20., 22., 24., 25., 26.];
+pub(super) const FOOTPRINTS: [f64; 5] = [20., 22., 23., 24., 25.5];
+
+/// Several rows for which it is measured how long they wait for weights: fewer of them, or fewer at a time, have less to do
+/// meanwhile.
+const WAITING_ROWS: [f64; 3] = [2., 4., 8.];
+
+/// The same where each panel of rows reads all weights of a piece: three rows are two panels.
+const WAITING_PANELS: [f64; 4] = [2., 3., 4., 8.];
+
+/// The same where any rows are a panel.
+const WAITING_PADDED: [f64; 1] = [8.];
 
 /// Logarithms to base 2 of the elements of `y` for which writing them is measured.
 pub(super) const STORED_OUTPUTS: [f64; 3] = [17., 19., 21.];
@@ -79,6 +98,29 @@ impl Kernel {
         if self.format == Format::Int4 { &GROUPS } else { &WHOLE }
     }
 
+    /// The rows for which what is before the products is measured.
+    pub(super) fn staged_rows(self) -> &'static [f64] {
+        match self.format {
+            Format::Int8 | Format::Int4 => &STAGED_ROWS,
+            _ if self.height == 1 => &STAGED_ROWS,
+            _ => &STAGED_PANELS,
+        }
+    }
+
+    /// The rows for which waiting for weights is measured, besides a single one.
+    pub(super) fn waiting_rows(self) -> &'static [f64] {
+        match self.height {
+            0 => &WAITING_ROWS,
+            1 => &WAITING_PADDED,
+            _ => &WAITING_PANELS,
+        }
+    }
+
+    /// The footprints for which it is measured. Single weights take so long that nothing is found out from more of them.
+    pub(super) fn footprints(self) -> &'static [f64] {
+        FOOTPRINTS.get(..if self.height == 1 { 4 } else { 5 }).unwrap_or_default()
+    }
+
     /// The rows for which its products are measured.
     pub(super) fn rows(self) -> &'static [f64] {
         if self.height == 1 { &PADDED_ROWS } else { &ROWS }
@@ -88,29 +130,29 @@ impl Kernel {
 /// The times of a kernel, in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Times {
-    /// `[STAGED_ROWS][INPUTS][groups]`: a call for a layer without outputs: checks, and turning or quantizing `x`.
+    /// `[staged rows][INPUTS][groups]`: a call for a layer without outputs: checks, and turning or quantizing `x`.
     pub(super) staging: Grid,
     /// `[rows][INPUTS][parts]`: an output, with weights in a near cache.
     pub(super) output: Grid,
     /// `[INPUTS]`: an output of a single row in a tile that stands alone; not for sparse kernels.
     pub(super) alone: Grid,
-    /// `[FOOTPRINTS]`: what a byte of weights takes longer for a single row when there are so many of them.
+    /// `[footprints]`: what a byte of weights takes longer for a single row when there are so many of them.
     pub(super) stall: Grid,
     /// `[STORED_OUTPUTS]`: what an element of `y` takes longer when there are so many of them.
     pub(super) store: Grid,
-    /// The same for several rows, each time that weights are read.
+    /// `[waiting rows][footprints]`: the same for several rows, each time that weights are read.
     pub(super) rows_stall: Grid,
 }
 
 impl Times {
     pub(super) fn new(kernel: Kernel) -> Self {
         Times {
-            staging: Grid::new(&[&STAGED_ROWS, &INPUTS, kernel.staged_parts()]),
+            staging: Grid::new(&[kernel.staged_rows(), &INPUTS, kernel.staged_parts()]),
             output: Grid::new(&[kernel.rows(), &INPUTS, kernel.parts()]),
             alone: Grid::new(&[&INPUTS]),
-            stall: Grid::new(&[&FOOTPRINTS]),
+            stall: Grid::new(&[kernel.footprints()]),
             store: Grid::new(&[&STORED_OUTPUTS]),
-            rows_stall: Grid::new(&[&FOOTPRINTS]),
+            rows_stall: Grid::new(&[kernel.waiting_rows(), kernel.footprints()]),
         }
     }
 
@@ -122,12 +164,23 @@ impl Times {
         }
     }
 
-    /// Whether no time falls where there are more rows to multiply, more blocks, or more bytes.
+    /// Whether no time falls where there are more panels of rows to multiply, more blocks, or more bytes.
     pub(super) fn is_sound(&self) -> bool {
         // Not `staging` with its rows: those of a whole panel are laid side by side faster than fewer.
-        let rising = [&self.output, &self.stall, &self.rows_stall, &self.store];
-        rising.iter().all(|grid| grid.is_rising(0)) && self.staging.is_rising(2) && self.output.is_rising(2)
+        let all = |_| true;
+        self.stall.is_rising(0, all)
+            && self.store.is_rising(0, all)
+            && self.rows_stall.is_rising(1, all)
+            && self.staging.is_rising(2, all)
+            && self.output.is_rising(0, is_whole)
+            && self.output.is_rising(2, all)
     }
+}
+
+/// Whether so many rows are whole panels on any instruction set, or a single row. Others may take longer than more of them: three
+/// are two panels where four are one.
+pub(super) fn is_whole(rows: f64) -> bool {
+    rows == 1.0 || rows % PANEL as f64 == 0.0
 }
 
 /// Four significant digits; nothing of what is far below any clock, and only there because numbers were added and taken off.

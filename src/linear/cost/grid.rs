@@ -72,24 +72,30 @@ impl Grid {
         self.axes.iter().skip(axis + 1).map(|axis| axis.len()).product()
     }
 
-    /// Makes the values rise along an axis, or stay: each becomes the middle between the highest before it and the lowest
-    /// after it.
-    pub(super) fn make_rising(&mut self, axis: usize) {
-        let (stride, len) = (self.stride(axis), self.axes.get(axis).map_or(0, |axis| axis.len()));
-        let starts = (0..self.values.len()).filter(|index| index / stride % len == 0);
-        for start in starts {
-            let mut line: Vec<f64> = (0..len).map(|index| self.values[start + index * stride]).collect();
-            make_rising(&mut line);
-            line.iter().enumerate().for_each(|(index, value)| self.values[start + index * stride] = *value);
+    /// Makes the values at some points of an axis rise along it, or stay: each becomes the middle between the highest before it
+    /// and the lowest after it.
+    pub(super) fn make_rising(&mut self, axis: usize, at: impl Fn(f64) -> bool) {
+        for line in self.lines(axis, at) {
+            let mut values: Vec<f64> = line.iter().map(|&index| self.values[index]).collect();
+            make_rising(&mut values);
+            line.into_iter().zip(values).for_each(|(index, value)| self.values[index] = value);
         }
     }
 
-    /// Whether no value is below one before it on the axis.
-    pub(super) fn is_rising(&self, axis: usize) -> bool {
-        let (stride, len) = (self.stride(axis), self.axes.get(axis).map_or(0, |axis| axis.len()));
-        (0..self.values.len())
-            .filter(|index| index / stride % len > 0)
-            .all(|index| self.values[index] >= self.values[index - stride])
+    /// Whether no value at one of these points is below that at one before it on the axis.
+    pub(super) fn is_rising(&self, axis: usize, at: impl Fn(f64) -> bool) -> bool {
+        self.lines(axis, at).iter().all(|line| line.is_sorted_by(|&a, &b| self.values[a] <= self.values[b]))
+    }
+
+    /// Where the values at these points of an axis are, for each place on the others.
+    fn lines(&self, axis: usize, at: impl Fn(f64) -> bool) -> Vec<Vec<usize>> {
+        let (stride, points) = (self.stride(axis), self.axis(axis));
+        let starts = (0..self.values.len()).filter(|index| index / stride % points.len().max(1) == 0);
+        let line = |start: usize| {
+            let chosen = points.iter().enumerate().filter(|(_, point)| at(**point));
+            chosen.map(|(index, _)| start + index * stride).collect()
+        };
+        starts.map(line).collect()
     }
 }
 
@@ -122,9 +128,12 @@ mod tests {
     fn rising_values_stay_and_others_meet_in_the_middle() {
         let mut grid = Grid::new(&[&[1.0, 2.0, 3.0], &[1.0, 2.0]]);
         grid.values_mut().copy_from_slice(&[1.0, 5.0, 3.0, 3.0, 2.0, 6.0]);
-        assert!(!grid.is_rising(0));
-        grid.make_rising(0);
-        assert!(grid.is_rising(0));
+        assert!(!grid.is_rising(0, |_| true) && grid.is_rising(0, |point| point == 2.0));
+        let mut some = grid.clone();
+        grid.make_rising(0, |_| true);
+        assert!(grid.is_rising(0, |_| true));
         assert_eq!(grid.values(), [1.0, 4.0, 2.5, 4.0, 2.5, 6.0]);
+        some.make_rising(0, |point| point > 1.0);
+        assert_eq!(some.values(), [1.0, 5.0, 2.5, 3.0, 2.5, 6.0]);
     }
 }

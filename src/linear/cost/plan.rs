@@ -1,7 +1,7 @@
 //! What is timed for each kernel, and what follows from the times.
 
 use super::super::layout::{Format, TILE};
-use super::calibration::{FOOTPRINTS, INPUTS, Kernel, STAGED_ROWS, STORED_OUTPUTS, Times, rounded};
+use super::calibration::{INPUTS, Kernel, MOST_ROWS, STORED_OUTPUTS, Times, is_whole, rounded};
 
 /// Bytes of weights of a layer whose times should show nothing of memory. So many outputs as fit: what happens to `x` before
 /// the products is taken off, and should be the smaller part.
@@ -16,11 +16,8 @@ pub(super) const TILES: usize = 4 * TILE;
 /// Inputs of layers that are large.
 pub(super) const FAR_INPUTS: usize = 1040;
 
-/// Rows at which it is measured what several rows wait for.
-const SEVERAL_ROWS: usize = 8;
-
 /// Rows and inputs of layers whose outputs are what matters.
-const MANY_ROWS: usize = 512;
+const MANY_ROWS: usize = MOST_ROWS as usize;
 const NEAR_INPUTS: usize = 16;
 
 /// A call to be timed.
@@ -43,7 +40,8 @@ pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
     };
     for inputs in INPUTS.map(|inputs| inputs as usize) {
         for part in kernel.staged_parts() {
-            STAGED_ROWS.iter().for_each(|rows| push((0, inputs), *part, *rows as usize, false));
+            let rows = kernel.staged_rows().iter().filter(|rows| !is_larger(**rows, inputs as f64));
+            rows.for_each(|rows| push((0, inputs), *part, *rows as usize, false));
         }
         for part in kernel.parts() {
             let shape = (near_outputs(kernel, inputs as f64, *part), inputs);
@@ -54,10 +52,10 @@ pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
     for elements in STORED_OUTPUTS {
         push((many_outputs(elements), NEAR_INPUTS), far_part(kernel), MANY_ROWS, true);
     }
-    for footprint in FOOTPRINTS {
-        let shape = (far_outputs(footprint, output_bytes), FAR_INPUTS);
+    for footprint in kernel.footprints() {
+        let shape = (far_outputs(*footprint, output_bytes), FAR_INPUTS);
         push(shape, far_part(kernel), 1, true);
-        push(shape, far_part(kernel), SEVERAL_ROWS, true);
+        kernel.waiting_rows().iter().for_each(|rows| push(shape, far_part(kernel), *rows as usize, true));
     }
     calls
 }
@@ -71,8 +69,15 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
     for (k, inputs) in INPUTS.into_iter().enumerate() {
         let staged_parts = kernel.staged_parts().len();
         for p in 0..staged_parts {
-            for m in 0..STAGED_ROWS.len() {
-                times.staging.set((m * INPUTS.len() + k) * staged_parts + p, next());
+            for (m, rows) in kernel.staged_rows().iter().enumerate() {
+                let index = (m * INPUTS.len() + k) * staged_parts + p;
+                let time = if is_larger(*rows, inputs) {
+                    let before = times.staging.values().get(index - staged_parts).copied();
+                    rounded(before.unwrap_or_default()) * inputs / INPUTS[k - 1]
+                } else {
+                    next()
+                };
+                times.staging.set(index, time);
             }
         }
         for (p, part) in parts.iter().enumerate() {
@@ -93,9 +98,9 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
             times.output.set(index + parts.len(), time * largest / before);
         }
     }
-    times.staging.make_rising(2);
-    times.output.make_rising(0);
-    times.output.make_rising(2);
+    times.staging.make_rising(2, |_| true);
+    times.output.make_rising(0, is_whole);
+    times.output.make_rising(2, |_| true);
     // What an output of a layer takes longer than one of a small layer.
     let longer = |times: &Times, time: f64, outputs: usize, rows: usize, inputs: usize| {
         let (rows, inputs) = (rows as f64, inputs as f64);
@@ -106,16 +111,19 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
         let longer = longer(&times, next(), many_outputs(elements), MANY_ROWS, NEAR_INPUTS);
         times.store.set(index, longer / MANY_ROWS as f64);
     }
-    for (index, footprint) in FOOTPRINTS.into_iter().enumerate() {
-        let outputs = far_outputs(footprint, output_bytes);
+    let footprints = kernel.footprints();
+    for (index, footprint) in footprints.iter().enumerate() {
+        let outputs = far_outputs(*footprint, output_bytes);
         let one = longer(&times, next(), outputs, 1, FAR_INPUTS);
         times.stall.set(index, one / output_bytes);
-        let several = longer(&times, next(), outputs, SEVERAL_ROWS, FAR_INPUTS);
-        times.rows_stall.set(index, several / output_bytes);
+        for (m, rows) in kernel.waiting_rows().iter().enumerate() {
+            let several = longer(&times, next(), outputs, *rows as usize, FAR_INPUTS);
+            times.rows_stall.set(m * footprints.len() + index, several / output_bytes);
+        }
     }
-    times.rows_stall.make_rising(0);
-    times.store.make_rising(0);
-    times.stall.make_rising(0);
+    times.rows_stall.make_rising(1, |_| true);
+    times.store.make_rising(0, |_| true);
+    times.stall.make_rising(0, |_| true);
     times.round();
     times
 }
@@ -127,7 +135,8 @@ pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<
     let mut measured = Vec::new();
     for inputs in INPUTS {
         for part in kernel.staged_parts() {
-            measured.extend(STAGED_ROWS.map(|rows| staging(rows, inputs, *part)));
+            let rows = kernel.staged_rows().iter().filter(|rows| !is_larger(**rows, inputs));
+            measured.extend(rows.map(|rows| staging(*rows, inputs, *part)));
         }
         for part in kernel.parts() {
             let outputs = near_outputs(kernel, inputs, *part) as f64;
@@ -141,10 +150,11 @@ pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<
         let (rows, inputs, outputs) = (MANY_ROWS as f64, NEAR_INPUTS as f64, many_outputs(elements) as f64);
         measured.push(staging(rows, inputs, part) + outputs * (output(rows, inputs, part) + rows * store));
     }
-    let stalls = times.stall.values().iter().zip(times.rows_stall.values());
-    for (footprint, (one, several)) in FOOTPRINTS.into_iter().zip(stalls) {
-        let (inputs, outputs) = (FAR_INPUTS as f64, far_outputs(footprint, output_bytes) as f64);
-        for (rows, stall) in [(1.0, one), (SEVERAL_ROWS as f64, several)] {
+    for footprint in kernel.footprints() {
+        let (inputs, outputs) = (FAR_INPUTS as f64, far_outputs(*footprint, output_bytes) as f64);
+        let several =
+            kernel.waiting_rows().iter().map(|rows| (*rows, times.rows_stall.at(&[*rows, *footprint])));
+        for (rows, stall) in std::iter::once((1.0, times.stall.at(&[*footprint]))).chain(several) {
             let each = output(rows, inputs, part) + stall * output_bytes;
             measured.push(staging(rows, inputs, part) + outputs * each);
         }
@@ -173,6 +183,12 @@ fn near_outputs(kernel: Kernel, inputs: f64, part: f64) -> usize {
 /// follows from fewer inputs.
 fn is_extended(kernel: Kernel, part: f64) -> bool {
     kernel.height == 0 && near_outputs(kernel, INPUTS[INPUTS.len() - 1], part) < TILES
+}
+
+/// Whether so many rows of so many inputs are as large as would take long to measure. Their time is then what follows from fewer
+/// inputs, which are larger than near caches already.
+fn is_larger(rows: f64, inputs: f64) -> bool {
+    rows >= MOST_ROWS && inputs >= INPUTS[INPUTS.len() - 1]
 }
 
 /// How many outputs make so many elements of `y`: no power of two, which would be a matter of its own.
@@ -222,8 +238,11 @@ mod tests {
                     assert!(is_near(found, expected), "{kernel:?} {call:?}: {found} {expected}");
                 }
             }
-            assert!(is_near(times.stall.at(&[26.0]), 0.125) && times.stall.at(&[22.0]) < 1e-3, "{kernel:?}");
-            assert!(is_near(times.rows_stall.at(&[26.0]), 0.125) && times.is_sound(), "{kernel:?}");
+            assert!(is_near(times.stall.at(&[24.0]), 0.125) && times.stall.at(&[22.0]) < 1e-3, "{kernel:?}");
+            for rows in kernel.waiting_rows() {
+                assert!(is_near(times.rows_stall.at(&[*rows, 24.0]), 0.125), "{kernel:?} {rows}");
+            }
+            assert!(times.is_sound(), "{kernel:?}");
             // And back, but for what was measured of too few outputs.
             let back = measured(kernel, output_bytes, &times);
             assert_eq!(back.len(), calls.len());

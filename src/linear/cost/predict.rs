@@ -2,13 +2,11 @@
 
 use super::super::layout::{Format, Header, TILE};
 use super::super::{blocks, dense, sparse};
-use super::calibration::{Calibration, FOOTPRINTS, KERNELS, Kernel, STORED_OUTPUTS, Team, Times};
+use super::calibration::{Calibration, KERNELS, Kernel, PANEL, STORED_OUTPUTS, Team, Times};
+use super::grid::Grid;
 use super::plan::TILES;
 use super::workload::Workload;
 use crate::error::{Error, Result};
-
-/// Rows after which the times of a kernel repeat, about, on any instruction set.
-const PANEL: usize = 8;
 
 /// Rows of `x` that one thread makes ready at a time, about.
 const STAGED_PIECE: usize = 8;
@@ -203,9 +201,11 @@ impl Times {
         // A panel that is not full takes as long as a full one.
         let padded = if header.height == 1 && rows > 1 { rows.next_multiple_of(piece.0) } else { rows };
         let bytes = bytes as f64;
-        let footprint = [bytes.log2().min(FOOTPRINTS[4])];
-        let [stall, rows_stall] = [&self.stall, &self.rows_stall]
-            .map(|grid| bytes * grid.at(&footprint) * team.products / team.reads.max(1.0));
+        let last = |grid: &Grid, axis| grid.axis(axis).last().copied().unwrap_or_default();
+        let footprint = bytes.log2().min(last(&self.stall, 0));
+        let waiting = (rows as f64).min(last(&self.rows_stall, 0));
+        let [stall, rows_stall] = [self.stall.at(&[footprint]), self.rows_stall.at(&[waiting, footprint])]
+            .map(|stall| bytes * stall * team.products / team.reads.max(1.0));
         let passes = rows.div_ceil(piece.0) as f64;
         let elements = (rows * header.outputs).max(1) as f64;
         let store = elements * self.store.at(&[elements.log2().min(STORED_OUTPUTS[2])]);
@@ -249,8 +249,7 @@ impl Times {
             0 => at(panels),
             _ => {
                 let before = if panels == 0 { 0.0 } else { at(panels) };
-                let after = if panels + PANEL >= most { at(most) } else { at(panels + PANEL) };
-                (before + at(PANEL + over) - at(PANEL)).min(after)
+                before + (at(PANEL + over) - at(PANEL)).max(0.0)
             }
         };
         whole as f64 * if whole > 0 { at(most) } else { 0.0 } + rest

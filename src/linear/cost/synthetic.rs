@@ -113,6 +113,6 @@ fn next(state: &mut u64) -> u64 {
 }
 
 /// In 0..1.
-fn fraction(state: &mut u64) -> f64 {
+pub(super) fn fraction(state: &mut u64) -> f64 {
     (next(state) >> 40) as f64 / (1 << 24) as f64
 }

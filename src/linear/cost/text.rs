@@ -1,6 +1,6 @@
 //! A calibration as text, to be saved and read.
 
-use super::calibration::{Calibration, KERNELS, Kernel, STAGED_ROWS, Team, Times};
+use super::calibration::{Calibration, KERNELS, Kernel, Team, Times};
 use crate::error::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,8 @@ const EXPLANATION: &str = "\
 # Nanoseconds. `staging.M`: a call with M rows and no outputs, at 16, 64, 272, 1040, 2224 and 4240 inputs. `output.M`: one
 # output at the same inputs. Both in each of these at 0, 1/32 and 1/4 groups for each input (int4); the second with 0, 1/16, 1/4 and
 # all blocks stored (sparse; without 1/16 for blocks of 16 outputs). `alone`: one output of one row in a tile of its own.
-# `stall`: a byte of weights more, in layers of 2^20, 2^22, 2^24, 2^25 and 2^26 bytes, for one row; `rows-stall` for several.
+# `stall`: a byte of weights more, in layers of 2^20, 2^22, 2^23, 2^24 and 2^25.5 bytes (blocks of one output: without the last), for
+# one row; `rows-stall.M` for M rows.
 # `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many, then calls of one thread and of all: a
 # piece for each, many pieces of products, weights read from memory.
 ";
@@ -103,27 +104,21 @@ impl Times {
         let grid = move |name: &'static str, grid: &'static [f64]| {
             grid.iter().map(move |rows| format!("{}.{name}.{rows}", kernel.name))
         };
-        let names = grid("staging", &STAGED_ROWS).chain(grid("output", kernel.rows()));
-        let names = names
-            .chain(["alone", "stall", "rows-stall", "store"].map(|name| format!("{}.{name}", kernel.name)));
+        let names = grid("staging", kernel.staged_rows()).chain(grid("output", kernel.rows()));
+        let names = names.chain(["alone", "stall"].map(|name| format!("{}.{name}", kernel.name)));
+        let names = names.chain(grid("rows-stall", kernel.waiting_rows()));
         let values = self.staging.slices().chain(self.output.slices());
-        names.zip(values.chain([
-            self.alone.values(),
-            self.stall.values(),
-            self.rows_stall.values(),
-            self.store.values(),
-        ]))
+        let values = values.chain([self.alone.values(), self.stall.values()]).chain(self.rows_stall.slices());
+        names.chain([format!("{}.store", kernel.name)]).zip(values.chain([self.store.values()]))
     }
 
     /// Where the numbers of the same lines belong.
     fn slots(&mut self) -> impl Iterator<Item = &mut [f64]> {
         let values = self.staging.slices_mut().chain(self.output.slices_mut());
-        values.chain([
-            self.alone.values_mut(),
-            self.stall.values_mut(),
-            self.rows_stall.values_mut(),
-            self.store.values_mut(),
-        ])
+        values
+            .chain([self.alone.values_mut(), self.stall.values_mut()])
+            .chain(self.rows_stall.slices_mut())
+            .chain([self.store.values_mut()])
     }
 }
 
