@@ -89,7 +89,7 @@ impl<X: Element> Operation for Widen<'_, '_, X> {
         let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);
         for row in 0..self.tile.rows() {
             let source = Row { x: self.x, row: self.first + row };
-            for start in (0..self.x.ncols()).step_by(CHUNK) {
+            for start in (0..self.x.ncols()).step_by(source.step()) {
                 let values = source.chunk(token, start, &mut raw, &mut buffer);
                 self.tile.store_row(row, start, values);
             }

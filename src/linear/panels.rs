@@ -100,7 +100,7 @@ impl<X: Element> Operation for Turn<'_, '_, X> {
             }
             for row in done..panel.rows {
                 let source = Row { x: self.x, row: self.first + panel.first + row };
-                for start in (0..self.x.ncols()).step_by(CHUNK) {
+                for start in (0..self.x.ncols()).step_by(source.step()) {
                     let values = source.chunk(token, start, &mut raw, &mut buffer);
                     let columns = columns.chunks_exact_mut(panel.width).skip(start);
                     for (column, value) in columns.zip(values) {

@@ -41,7 +41,7 @@ impl Divisor {
     pub(crate) fn factors(self) -> Option<[f32; 2]> {
         // The reciprocal, the factor and the product are wrong by half a last bit each, as the quotient is: 4 * 2^-24 in all.
         const APART: f32 = 3.0 * f32::EPSILON;
-        (!self.inverse.is_nan()).then(|| [self.inverse * (1.0 - APART), self.inverse * (1.0 + APART)])
+        (!self.inverse.is_nan()).then_some([self.inverse * (1.0 - APART), self.inverse * (1.0 + APART)])
     }
 
     /// `clamp(round_half_even(x / scale), low, high)` of each; 0 for NaN.
