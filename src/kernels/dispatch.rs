@@ -328,7 +328,7 @@ pub(crate) trait Token: Copy {
         codes
     }
 
-    /// `round_half_even(values * factor) + zero_point`, saturated to codes from 0 to 255, as [`dot`](Token::dot) takes them, for
+    /// `round_half_even(values * factors[0]) + zero_point`, saturated to codes from 0 to 255, as [`dot`](Token::dot) takes them, for
     /// products below 2^15 in magnitude.
     ///
     /// False, and `codes` mean nothing, where the two `factors` do not give the same for each value, and where

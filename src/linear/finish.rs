@@ -57,13 +57,21 @@ pub(super) trait Finish: Copy + Sync {
     fn value(sum: i32, scale: f32, bias: f32) -> Self::Value;
 
     /// Those of a row's sums, of outputs side by side.
+    #[inline(always)]
     fn values<T: Token, const N: usize>(
         token: T,
         sums: [i32; N],
         scale: f32,
         scales: &[f32; N],
         bias: &[f32; N],
-    ) -> [Self::Value; N];
+    ) -> [Self::Value; N] {
+        let _ = token;
+        let mut values = [Self::Value::default(); N];
+        for n in 0..N {
+            values[n] = Self::value(sums[n], scale * scales[n], bias[n]);
+        }
+        values
+    }
 
     /// Values as `y` holds them.
     fn convert<T: Token, const N: usize>(self, token: T, values: [Self::Value; N]) -> [Self::Out; N];
@@ -80,17 +88,6 @@ impl Finish for Exact {
     #[inline(always)]
     fn value(sum: i32, _scale: f32, _bias: f32) -> i32 {
         sum
-    }
-
-    #[inline(always)]
-    fn values<T: Token, const N: usize>(
-        _token: T,
-        sums: [i32; N],
-        _scale: f32,
-        _scales: &[f32; N],
-        _bias: &[f32; N],
-    ) -> [i32; N] {
-        sums
     }
 
     #[inline(always)]
@@ -147,7 +144,8 @@ pub(super) struct RowParameters {
     pub(super) centred: i32,
 }
 
-/// What belongs to `R` rows of `x` one below the other.
+/// What belongs to `R` rows of `x` one below the other, as it lies in memory: from a vector of scales each would have to be taken
+/// out again.
 #[derive(Clone, Copy)]
 pub(super) struct RowsParameters<'a, const R: usize> {
     pub(super) scales: &'a [f32; R],
@@ -164,13 +162,10 @@ impl<const R: usize> RowsParameters<'_, R> {
         RowParameters {
             scale: self.scales[r],
             zero_point: self.zero_points[r],
-            centred: self.sums.map_or(0, |sums| self.centred(sums, r)),
+            centred: self
+                .sums
+                .map_or(0, |sums| sums[r].wrapping_sub(self.zero_points[r].wrapping_mul(self.inputs))),
         }
-    }
-
-    #[inline(always)]
-    fn centred(&self, sums: &[i32; R], r: usize) -> i32 {
-        sums[r].wrapping_sub(self.zero_points[r].wrapping_mul(self.inputs))
     }
 }
 

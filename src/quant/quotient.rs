@@ -39,7 +39,8 @@ impl Divisor {
     /// Two numbers: where the products with both round to the same integer, the quotient does, too.
     #[inline(always)]
     pub(crate) fn factors(self) -> Option<[f32; 2]> {
-        // The reciprocal, the factor and the product are wrong by half a last bit each, as the quotient is: 4 * 2^-24 in all.
+        // The reciprocal, the factor and the product are wrong by half a last bit each, as the quotient is: 4 * 2^-24 in all,
+        // and this is 6 * 2^-24, the next multiple of the last bit of 1.
         const APART: f32 = 3.0 * f32::EPSILON;
         (!self.inverse.is_nan()).then_some([self.inverse * (1.0 - APART), self.inverse * (1.0 + APART)])
     }
