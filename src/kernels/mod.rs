@@ -36,6 +36,10 @@ mod aarch64_matrix;
 #[cfg(kernels = "x86_64")]
 mod x86_64;
 #[cfg(kernels = "x86_64")]
+mod x86_64_avx2;
+#[cfg(kernels = "x86_64")]
+mod x86_64_avx512;
+#[cfg(kernels = "x86_64")]
 mod x86_64_channels;
 #[cfg(kernels = "x86_64")]
 mod x86_64_dot;
