@@ -88,7 +88,7 @@ impl<D: Dot> Token for Neon<D> {
     }
 
     #[inline(always)]
-    fn multiply_row<const N: usize>(
+    fn multiply_row<const N: usize, const FAR: bool>(
         self,
         row: &[f32],
         weights: DType,

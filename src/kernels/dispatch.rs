@@ -128,9 +128,10 @@ pub(crate) trait Token: Copy {
     /// `sums[t][n] += sum over k of row[k] * tiles[t][k][n]`, in the order of k, of 4 or 8 tiles of little-endian weights at any
     /// alignment; over the shortest of the slices. Weights pass by once, so they are widened on their way into registers.
     ///
-    /// False, and nothing is done, where [`multiply_panel`](Token::multiply_panel) of one row is as good.
+    /// `FAR` says that they come from memory. False, and nothing is done, where [`multiply_panel`](Token::multiply_panel) of one
+    /// row is as good.
     #[inline(always)]
-    fn multiply_row<const N: usize>(
+    fn multiply_row<const N: usize, const FAR: bool>(
         self,
         row: &[f32],
         weights: DType,
@@ -197,9 +198,9 @@ pub(crate) trait Token: Copy {
     }
 
     /// As [`dot`](Token::dot) of one row and several tiles. Weights pass by once, and several streams of them come faster than
-    /// one.
+    /// one. `FAR` says that they come from memory.
     #[inline(always)]
-    fn dot_row<const N: usize>(
+    fn dot_row<const N: usize, const FAR: bool>(
         self,
         row: &[Group<Self::Staged>],
         tiles: [&[[Group<i8>; TILE]]; N],

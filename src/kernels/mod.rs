@@ -19,6 +19,7 @@ mod int4;
 mod int4_float;
 mod isa;
 mod pieces;
+mod prefetch;
 #[cfg(feature = "linear")]
 mod stack;
 mod tile;

@@ -1,5 +1,6 @@
 //! Rectangles of a matrix, so that several threads may write one matrix of any strides without locks or copies.
 
+use super::prefetch;
 use crate::context::Context;
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
@@ -84,10 +85,10 @@ impl<T: Copy> TileMut<'_, T> {
         let mut start = self.start.wrapping_offset(row as isize * self.row_stride + col as isize);
         for _ in 0..rows {
             for line in (0..size).step_by(64) {
-                prefetch(start.cast::<i8>().wrapping_add(line));
+                prefetch::near(start.cast::<i8>().wrapping_add(line));
             }
             // Where rows do not begin at a line.
-            prefetch(start.cast::<i8>().wrapping_add(size - 1));
+            prefetch::near(start.cast::<i8>().wrapping_add(size - 1));
             start = start.wrapping_offset(self.row_stride);
         }
     }
@@ -139,17 +140,6 @@ impl<T: Copy, const R: usize, const N: usize> TileBlock<'_, T, R, N> {
         }
     }
 }
-
-#[cfg(kernels = "x86_64")]
-#[inline(always)]
-fn prefetch(address: *const i8) {
-    // SAFETY: every x86-64 processor has the instruction; it is a hint, at any address.
-    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address) };
-}
-
-#[cfg(not(kernels = "x86_64"))]
-#[inline(always)]
-fn prefetch(_address: *const i8) {}
 
 /// A matrix without its exclusive borrow, sent to the threads that take tiles of it.
 struct Shared<T>(*mut T);

@@ -42,7 +42,7 @@ impl Token for Avx2 {
     }
 
     #[inline(always)]
-    fn multiply_row<const N: usize>(
+    fn multiply_row<const N: usize, const FAR: bool>(
         self,
         row: &[f32],
         weights: DType,
@@ -50,7 +50,7 @@ impl Token for Avx2 {
         sums: &mut [[f32; TILE]; N],
     ) -> bool {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_float::multiply_row_avx2(row, weights, tiles, sums) };
+        unsafe { x86_64_float::multiply_row_avx2::<N, FAR>(row, weights, tiles, sums) };
         true
     }
 

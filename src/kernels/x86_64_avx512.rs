@@ -59,7 +59,7 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
-    fn multiply_row<const N: usize>(
+    fn multiply_row<const N: usize, const FAR: bool>(
         self,
         row: &[f32],
         weights: DType,
@@ -67,7 +67,7 @@ impl Token for Avx512 {
         sums: &mut [[f32; TILE]; N],
     ) -> bool {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_float::multiply_row_avx512(row, weights, tiles, sums) };
+        unsafe { x86_64_float::multiply_row_avx512::<N, FAR>(row, weights, tiles, sums) };
         true
     }
 
@@ -101,14 +101,14 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
-    fn dot_row<const N: usize>(
+    fn dot_row<const N: usize, const FAR: bool>(
         self,
         row: &[Group<u8>],
         tiles: [&[[Group<i8>; TILE]]; N],
         sums: &mut [[i32; TILE]; N],
     ) {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_dot::dot_row_vnni(row, tiles, sums) }
+        unsafe { x86_64_dot::dot_row_vnni::<N, FAR>(row, tiles, sums) }
     }
 
     #[inline(always)]

@@ -12,6 +12,7 @@
 )]
 
 use super::dot::{BLOCK, Group, LANES, RowBlock, TILE};
+use super::prefetch::{self, RUN, for_runs};
 use std::arch::x86_64::*;
 
 /// Groups between two jumps of a loop over several rows: a loop that jumps less often has its end predicted, so that what comes
@@ -227,7 +228,7 @@ unsafe fn dot_one_row_vnni(row: &[Group<u8>], tile: &[[Group<i8>; TILE]], sums: 
 /// # Safety
 /// See above.
 #[inline(always)]
-pub(super) unsafe fn dot_row_vnni<const N: usize>(
+pub(super) unsafe fn dot_row_vnni<const N: usize, const FAR: bool>(
     row: &[Group<u8>],
     tiles: [&[[Group<i8>; TILE]]; N],
     sums: &mut [[i32; TILE]; N],
@@ -240,14 +241,20 @@ pub(super) unsafe fn dot_row_vnni<const N: usize>(
     // `len`, each access of `sums` within the 128 bytes of a tile's; all take any alignment.
     unsafe {
         let mut acc = [[_mm512_setzero_si512(); 2]; N];
-        for k in 0..len {
-            let x = _mm512_set1_epi32(bits(row.get_unchecked(k)));
+        for_runs!(len, if FAR { RUN } else { 1 }, |k, count| {
             for t in 0..N {
-                let weights = tiles[t].as_ptr().add(k).cast::<i8>();
-                acc[t][0] = _mm512_dpbusd_epi32(acc[t][0], x, _mm512_loadu_si512(weights.cast()));
-                acc[t][1] = _mm512_dpbusd_epi32(acc[t][1], x, _mm512_loadu_si512(weights.add(64).cast()));
+                let at = tiles[t].as_ptr().add(k);
+                if FAR {
+                    prefetch::far(at.cast(), count * TILE * size_of::<Group<i8>>());
+                }
+                for i in 0..count {
+                    let x = _mm512_set1_epi32(bits(row.get_unchecked(k + i)));
+                    let weights = at.add(i).cast::<i8>();
+                    acc[t][0] = _mm512_dpbusd_epi32(acc[t][0], x, _mm512_loadu_si512(weights.cast()));
+                    acc[t][1] = _mm512_dpbusd_epi32(acc[t][1], x, _mm512_loadu_si512(weights.add(64).cast()));
+                }
             }
-        }
+        });
         for t in 0..N {
             for half in 0..2 {
                 let sums = sums[t].as_mut_ptr().add(LANES * half);

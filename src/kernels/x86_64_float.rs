@@ -11,6 +11,7 @@
 )]
 
 use super::dot::{LANES, TILE};
+use super::prefetch::{self, RUN, for_runs};
 use crate::element::DType;
 use std::arch::x86_64::*;
 
@@ -421,7 +422,7 @@ pub(super) unsafe fn multiply_tiles_avx2<const R: usize>(
 /// # Safety
 /// See above; F16C as well.
 #[inline(always)]
-pub(super) unsafe fn multiply_row_avx512<const N: usize>(
+pub(super) unsafe fn multiply_row_avx512<const N: usize, const FAR: bool>(
     row: &[f32],
     weights: DType,
     tiles: [&[u8]; N],
@@ -430,14 +431,16 @@ pub(super) unsafe fn multiply_row_avx512<const N: usize>(
     // SAFETY: the caller vouches for the features; each loader reads the 16 elements of its type at the pointer.
     unsafe {
         match weights {
-            DType::F32 => row_avx512::<4, N>(row, tiles, sums, |at| _mm512_loadu_ps(at.cast())),
+            DType::F32 => row_avx512::<4, N, FAR>(row, tiles, sums, |at| _mm512_loadu_ps(at.cast())),
             // Converting twice as many at a time takes more than twice as long on Zen 4. Four tiles are 16 registers of sums.
             DType::F16 => {
                 for (tiles, sums) in tiles.as_chunks::<4>().0.iter().zip(sums.as_chunks_mut::<4>().0) {
-                    row_avx2::<2, 4>(row, tiles, sums, |at| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())));
+                    row_avx2::<2, 4, RUN, FAR>(row, tiles, sums, |at| {
+                        _mm256_cvtph_ps(_mm_loadu_si128(at.cast()))
+                    });
                 }
             }
-            DType::Bf16 => row_avx512::<2, N>(row, tiles, sums, |at| {
+            DType::Bf16 => row_avx512::<2, N, FAR>(row, tiles, sums, |at| {
                 let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
             }),
@@ -448,7 +451,7 @@ pub(super) unsafe fn multiply_row_avx512<const N: usize>(
 /// # Safety
 /// As [`multiply_row_avx512`]; `load` reads 16 elements of `SIZE` bytes.
 #[inline(always)]
-unsafe fn row_avx512<const SIZE: usize, const N: usize>(
+unsafe fn row_avx512<const SIZE: usize, const N: usize, const FAR: bool>(
     row: &[f32],
     tiles: [&[u8]; N],
     sums: &mut [[f32; TILE]; N],
@@ -462,14 +465,20 @@ unsafe fn row_avx512<const SIZE: usize, const N: usize>(
         for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
             *acc = [_mm512_loadu_ps(sums.as_ptr()), _mm512_loadu_ps(sums.as_ptr().add(16))];
         }
-        for (k, x) in row.iter().enumerate().take(len) {
-            let x = _mm512_set1_ps(*x);
-            for (acc, tile) in acc.iter_mut().zip(&tiles) {
-                let at = tile.as_ptr().add(k * TILE * SIZE);
-                acc[0] = _mm512_fmadd_ps(x, load(at), acc[0]);
-                acc[1] = _mm512_fmadd_ps(x, load(at.add(16 * SIZE)), acc[1]);
+        for_runs!(len, RUN, |k, count| {
+            for t in 0..N {
+                let at = tiles[t].as_ptr().add(k * TILE * SIZE);
+                if FAR {
+                    prefetch::far(at, count * TILE * SIZE);
+                }
+                for i in 0..count {
+                    let x = _mm512_set1_ps(*row.get_unchecked(k + i));
+                    let at = at.add(i * TILE * SIZE);
+                    acc[t][0] = _mm512_fmadd_ps(x, load(at), acc[t][0]);
+                    acc[t][1] = _mm512_fmadd_ps(x, load(at.add(16 * SIZE)), acc[t][1]);
+                }
             }
-        }
+        });
         for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
             _mm512_storeu_ps(sums.as_mut_ptr(), acc[0]);
             _mm512_storeu_ps(sums.as_mut_ptr().add(16), acc[1]);
@@ -482,26 +491,45 @@ unsafe fn row_avx512<const SIZE: usize, const N: usize>(
 /// # Safety
 /// See above; F16C as well.
 #[inline(always)]
-pub(super) unsafe fn multiply_row_avx2<const N: usize>(
+pub(super) unsafe fn multiply_row_avx2<const N: usize, const FAR: bool>(
     row: &[f32],
     weights: DType,
     tiles: [&[u8]; N],
     sums: &mut [[f32; TILE]; N],
 ) {
-    // Two tiles at a time: 8 of the 16 registers hold sums.
+    // Two tiles at a time: 8 of the 16 registers hold sums. From memory, two streams come faster a step at a time.
     for (tiles, sums) in tiles.as_chunks::<2>().0.iter().zip(sums.as_chunks_mut::<2>().0) {
-        // SAFETY: the caller vouches for the features; each loader reads the 8 elements of its type at the pointer.
+        // SAFETY: the caller vouches for the features.
         unsafe {
-            match weights {
-                DType::F32 => row_avx2::<4, 2>(row, tiles, sums, |at| _mm256_loadu_ps(at.cast())),
-                DType::F16 => {
-                    row_avx2::<2, 2>(row, tiles, sums, |at| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())))
-                }
-                DType::Bf16 => row_avx2::<2, 2>(row, tiles, sums, |at| {
-                    let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
-                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
-                }),
+            if FAR {
+                pair_avx2::<1, true>(row, weights, tiles, sums);
+            } else {
+                pair_avx2::<RUN, false>(row, weights, tiles, sums);
             }
+        }
+    }
+}
+
+/// # Safety
+/// As [`multiply_row_avx2`].
+#[inline(always)]
+unsafe fn pair_avx2<const RUN: usize, const FAR: bool>(
+    row: &[f32],
+    weights: DType,
+    tiles: &[&[u8]; 2],
+    sums: &mut [[f32; TILE]; 2],
+) {
+    // SAFETY: the caller vouches for the features; each loader reads the 8 elements of its type at the pointer.
+    unsafe {
+        match weights {
+            DType::F32 => row_avx2::<4, 2, RUN, FAR>(row, tiles, sums, |at| _mm256_loadu_ps(at.cast())),
+            DType::F16 => {
+                row_avx2::<2, 2, RUN, FAR>(row, tiles, sums, |at| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())))
+            }
+            DType::Bf16 => row_avx2::<2, 2, RUN, FAR>(row, tiles, sums, |at| {
+                let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+            }),
         }
     }
 }
@@ -509,7 +537,7 @@ pub(super) unsafe fn multiply_row_avx2<const N: usize>(
 /// # Safety
 /// As [`multiply_row_avx2`]; `load` reads 8 elements of `SIZE` bytes.
 #[inline(always)]
-unsafe fn row_avx2<const SIZE: usize, const TILES: usize>(
+unsafe fn row_avx2<const SIZE: usize, const TILES: usize, const RUN: usize, const FAR: bool>(
     row: &[f32],
     tiles: &[&[u8]; TILES],
     sums: &mut [[f32; TILE]; TILES],
@@ -524,15 +552,22 @@ unsafe fn row_avx2<const SIZE: usize, const TILES: usize>(
                 *acc = _mm256_loadu_ps(sums.as_ptr().add(8 * quarter));
             }
         }
-        for (k, x) in row.iter().enumerate().take(len) {
-            let x = _mm256_set1_ps(*x);
-            for (acc, tile) in acc.iter_mut().zip(tiles) {
-                let at = tile.as_ptr().add(k * TILE * SIZE);
-                for (quarter, acc) in acc.iter_mut().enumerate() {
-                    *acc = _mm256_fmadd_ps(x, load(at.add(8 * SIZE * quarter)), *acc);
+        for_runs!(len, RUN, |k, count| {
+            for t in 0..TILES {
+                let at = tiles[t].as_ptr().add(k * TILE * SIZE);
+                if FAR {
+                    prefetch::far(at, count * TILE * SIZE);
+                }
+                for i in 0..count {
+                    let x = _mm256_set1_ps(*row.get_unchecked(k + i));
+                    let at = at.add(i * TILE * SIZE);
+                    for quarter in 0..4 {
+                        acc[t][quarter] =
+                            _mm256_fmadd_ps(x, load(at.add(8 * SIZE * quarter)), acc[t][quarter]);
+                    }
                 }
             }
-        }
+        });
         for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
             for (quarter, acc) in acc.iter().enumerate() {
                 _mm256_storeu_ps(sums.as_mut_ptr().add(8 * quarter), *acc);

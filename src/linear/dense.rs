@@ -24,15 +24,12 @@ const WIDENED_DEPTH: usize = 256;
 /// Inputs that a float product takes at a time of weights that are f32 where they lie: they stay in the second cache.
 const READY_DEPTH: usize = 2048;
 
-/// Bytes of weights that no last cache is likely to keep: eight streams of f32 come faster from memory than four, and slower
-/// from a cache.
-const FAR: usize = 32 << 20;
+/// Bytes of weights that a last cache is not likely to keep. From memory, eight streams come faster than four, and weights that
+/// are asked for ahead; from a cache, both are slower.
+const FAR: usize = 36 << 20;
 
 /// How many pieces are left for threads to share before pieces of float products have more than [`ROWS`] rows.
 const PIECES: usize = 256;
-
-/// Tiles at a time for a single row.
-const TILES: usize = 4;
 
 /// From how many inputs on a single row takes several int8 tiles at a time: streams of weights that are shorter begin too
 /// often.
@@ -44,16 +41,20 @@ const PIECE: usize = 1 << 21;
 /// The tile of `y` that one thread computes at a time. Depends on shapes alone.
 pub(super) fn piece(rows: usize, inputs: usize) -> (usize, usize) {
     let products = (rows.clamp(1, ROWS) * TILE).saturating_mul(inputs.max(1));
-    (ROWS, PIECE.div_ceil(products) * TILE)
+    let cols = PIECE.div_ceil(products) * TILE;
+    // A single row takes tiles in eights.
+    (ROWS, if rows == 1 { cols.next_multiple_of(8 * TILE) } else { cols })
 }
 
-/// The [`piece`] of a float product. A single row takes tiles in eights. Each block of rows reads all weights anew, so blocks
+/// Whether weights are read from memory in every product.
+fn is_far(layer: &PackedLinear<'_>) -> bool {
+    layer.values(0).len() >= FAR
+}
+
+/// The [`piece`] of a float product. Each block of rows reads all weights anew, so blocks
 /// are larger where many pieces remain.
 pub(super) fn float_piece((rows, outputs): (usize, usize), inputs: usize) -> (usize, usize) {
-    let (mut most, mut cols) = piece(rows, inputs);
-    if rows == 1 {
-        cols = cols.next_multiple_of(8 * TILE);
-    }
+    let (mut most, cols) = piece(rows, inputs);
     while most < 4 * ROWS && rows.div_ceil(2 * most) * outputs.div_ceil(cols) >= PIECES {
         most *= 2;
     }
@@ -111,10 +112,14 @@ impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
         let x = self.turned.get(row * inputs..(row + rows) * inputs).unwrap_or_default();
         let mut done = 0;
         if rows == 1 {
-            if W::DTYPE == DType::F32 && self.layer.values(0).len() >= FAR {
-                done = self.row::<T, 8>(token, x, done);
+            if is_far(self.layer) {
+                if W::DTYPE == DType::F32 {
+                    done = self.row::<T, 8, true>(token, x, done);
+                }
+                done = self.row::<T, 4, true>(token, x, done);
+            } else {
+                done = self.row::<T, 4, false>(token, x, done);
             }
-            done = self.row::<T, 4>(token, x, done);
         }
         let bytes_of = |inputs: usize| inputs * TILE * W::DTYPE.size();
         let tiles = self.layer.values(col / TILE * bytes_of(inputs));
@@ -234,7 +239,12 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
     /// A single row, `TILES` tiles at a time from column `start` on: sums of different tiles need not wait for each other.
     /// Returns up to which column whole `TILES` went.
     #[inline(always)]
-    fn row<T: Token, const TILES: usize>(&mut self, token: T, x: &[f32], mut start: usize) -> usize {
+    fn row<T: Token, const TILES: usize, const FAR: bool>(
+        &mut self,
+        token: T,
+        x: &[f32],
+        mut start: usize,
+    ) -> usize {
         let tile_bytes = self.layer.in_features() * TILE * W::DTYPE.size();
         while start + TILES * TILE <= self.tile.cols() {
             let first = (self.at.1 + start) / TILE;
@@ -243,7 +253,7 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
                 *tile = self.layer.values((first + t) * tile_bytes).get(..tile_bytes).unwrap_or_default();
             }
             let mut sums = [[0.0; TILE]; TILES];
-            if !token.multiply_row(x, W::DTYPE, tiles, &mut sums) {
+            if !token.multiply_row::<TILES, FAR>(x, W::DTYPE, tiles, &mut sums) {
                 break;
             }
             for (t, mut sums) in sums.into_iter().enumerate() {
@@ -288,7 +298,13 @@ impl<F: Finish> Operation for Int8<'_, F> {
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
         let rows = codes.get(self.at.0 * padded..).unwrap_or_default();
         let is_row = self.tile.rows() == 1 && padded >= LONG;
-        let done = if is_row { self.row(token, rows) } else { 0 };
+        let mut done = 0;
+        if is_row {
+            if is_far(self.layer) {
+                done = self.row::<T, 8, true>(token, rows, done);
+            }
+            done = self.row::<T, 4, false>(token, rows, done);
+        }
         for start in (done..self.tile.cols()).step_by(TILE) {
             let tile = (self.at.1 + start) / TILE;
             let weights = self.layer.int8_tile(tile);
@@ -308,12 +324,16 @@ impl<F: Finish> Operation for Int8<'_, F> {
 }
 
 impl<F: Finish> Int8<'_, F> {
-    /// A single row, [`TILES`] at a time; returns up to which column whole ones went.
+    /// A single row, `TILES` tiles at a time from column `start` on; returns up to which column whole `TILES` went.
     #[inline(always)]
-    fn row<T: Token>(&mut self, token: T, codes: &[T::Staged]) -> usize {
+    fn row<T: Token, const TILES: usize, const FAR: bool>(
+        &mut self,
+        token: T,
+        codes: &[T::Staged],
+        mut start: usize,
+    ) -> usize {
         let codes = codes.get(..self.x.padded).unwrap_or_default().as_chunks::<GROUP>().0;
         let row = self.x.row(self.at.0, self.layer.in_features());
-        let mut start = 0;
         while start + TILES * TILE <= self.tile.cols() {
             let first = (self.at.1 + start) / TILE;
             let mut tiles: [&[[Group<i8>; TILE]]; TILES] = [&[]; TILES];
@@ -321,7 +341,7 @@ impl<F: Finish> Int8<'_, F> {
                 *tile = self.layer.int8_tile(first + t);
             }
             let mut sums = [[0; TILE]; TILES];
-            token.dot_row(codes, tiles, &mut sums);
+            token.dot_row::<TILES, FAR>(codes, tiles, &mut sums);
             for (t, sums) in sums.iter().enumerate() {
                 let out = Outputs::of(self.layer, first + t).finish(self.finish, token, sums, row);
                 self.tile.store(0, start + t * TILE, out);
