@@ -12,7 +12,7 @@ TARGET = os.path.join(ROOT, "target", "peers")
 PLACES = {
     "reference": "runtimes", "onnxruntime": "runtimes", "openvino": "runtimes", "tflite": "runtimes", "scipy": "runtimes",
     "torch": "torch",
-    "tersor": "ours", "limits": "ours",
+    "tersor": "ours", "limits": "ours", "processors": "ours",
     "gemm": "peers", "rten": "peers", "tract": "peers", "candle": "peers",
 }
 SCRIPTS = {name: "reference.py" if name == "reference" else f"peer_{name}.py" for name, place in PLACES.items() if place in ("runtimes", "torch")}

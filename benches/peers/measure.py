@@ -4,7 +4,7 @@ import statistics
 import time
 
 from families import footprint, operations
-from workers import Failed, busy_seconds
+from workers import Failed, busy_seconds, ended_seconds
 
 
 class Settings:
@@ -25,20 +25,31 @@ def prepare(worker, reference, case, way, tolerance):
     return check
 
 
-def take_turns(ours, peer, cpus, settings):
-    """Times ours, peer, ours, peer, ...; either may be missing. Returns the fields of a row."""
+def take_turns(ours, peer, cpus, settings, processors=lambda: None):
+    """Times ours, peer, ours, peer, ...; either may be missing. Returns the fields of a row.
+
+    `processors` says, before and after each pair, whether the threads had a core each; other pairs do not count.
+    """
     workers = [worker for worker in (ours, peer) if worker is not None]
     for worker in workers:
         worker.spread(settings.seconds)
-    began, pairs = time.monotonic(), []
-    busy, own = busy_seconds(cpus), sum(worker.cpu_seconds() for worker in workers)
-    while len(pairs) < settings.pairs:
-        if len(pairs) >= 3 and time.monotonic() - began > settings.most_seconds:
+
+    def used():
+        return sum(worker.cpu_seconds() for worker in workers) + ended_seconds()
+
+    began, pairs, shared = time.monotonic(), [], []
+    busy, own = busy_seconds(cpus), used()
+    whole = processors()
+    while len(pairs) < settings.pairs and len(shared) < 2 * settings.pairs:
+        if len(pairs) + len(shared) >= 3 and time.monotonic() - began > settings.most_seconds:
             break
-        pairs.append([float(worker.ask("time", seconds=settings.seconds)["seconds"]) if worker else None for worker in (ours, peer)])
+        pair = [float(worker.ask("time", seconds=settings.seconds)["seconds"]) if worker else None for worker in (ours, peer)]
+        before, whole = whole, processors()
+        (shared if False in (before, whole) else pairs).append(pair)
     wall = time.monotonic() - began
-    others = busy_seconds(cpus) - busy - sum(worker.cpu_seconds() for worker in workers) + own
-    row = {"pairs": len(pairs), "other_cpu": round(max(0.0, others / wall / len(cpus)), 3)}
+    others = busy_seconds(cpus) - busy - used() + own
+    row = {"pairs": len(pairs), "shared_pairs": len(shared), "other_cpu": round(max(0.0, others / wall / len(cpus)), 3)}
+    pairs = pairs or shared
     if ours:
         row["ours_s"] = statistics.median(pair[0] for pair in pairs)
     if peer:

@@ -77,6 +77,11 @@ def markdown(head, rows):
     if disturbed:
         lines += [f"DISTURBED: in {len(disturbed)} of {len(rows)} rows others used more than 4% of the processors (up to"
                   f" {100 * max(disturbed):.0f}%). Not for publication.", ""]
+    shared = [row for row in rows if row.get("shared_pairs")]
+    if shared:
+        without = sum(not row["pairs"] for row in shared)
+        lines += [f"In {len(shared)} of {len(rows)} rows the machine had fewer cores than threads for some of the time: {sum(row['shared_pairs'] for row in shared)}"
+                  f" pairs do not count; {without} rows have no others.", ""]
     for threads in sorted({row["threads"] for row in rows}):
         for family in FAMILIES:
             lines += table(rows, family, threads)

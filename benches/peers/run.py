@@ -79,11 +79,18 @@ def limits(commands, threads, cpus, quick):
     return found
 
 
+def processors(commands, threads, cpus):
+    """Whether the threads have a core each now: processors of a virtual machine may be the threads of one."""
+    out = subprocess.run(commands.of("processors", threads), check=True, capture_output=True, text=True,
+                         preexec_fn=lambda: os.sched_setaffinity(0, set(cpus[:threads]))).stdout
+    return float(out) > 0.9 * threads
+
+
 class Run:
     """One run: its workers, its settings, and the rows so far."""
 
-    def __init__(self, workers, head, cpus, settings, out):
-        self.workers, self.head, self.cpus, self.settings, self.out = workers, head, cpus, settings, out
+    def __init__(self, workers, commands, head, cpus, settings, out):
+        self.workers, self.commands, self.head, self.cpus, self.settings, self.out = workers, commands, head, cpus, settings, out
         self.rows = []
 
     def emit(self, row):
@@ -114,7 +121,7 @@ class Run:
                 ours, row["ours_error"] = None, str(error)
             compared = [peer for peer in peers if count > 1 or peer != families.ONE_THREAD]
             if not compared:  # a filter left nobody: ours alone
-                alone = measure.take_turns(ours, None, self.cpus[:count], self.settings) if ours else {}
+                alone = measure.take_turns(ours, None, self.cpus[:count], self.settings, self.processors(count)) if ours else {}
                 self.emit({**row, "worker": "", "way": "", **alone})
             for worker, way in compared:
                 self.emit({**row, "worker": worker, "way": way, **self.against(ours, reference, case, family, (worker, way), count)})
@@ -122,13 +129,18 @@ class Run:
                 ours.drop()
         shutil.rmtree(folder)
 
+    def processors(self, threads):
+        if threads == 1:
+            return lambda: None
+        return lambda: processors(self.commands, threads, self.cpus)
+
     def against(self, ours, reference, case, family, peer, threads):
         found = {}
         try:
             process = self.workers.get(peer[0], 1 if peer == families.ONE_THREAD else threads)
             found["version"] = process.version
             found["check"] = measure.prepare(process, reference, case, peer[1], family.tolerance)
-            found.update(measure.take_turns(ours, process, self.cpus[:threads], self.settings))
+            found.update(measure.take_turns(ours, process, self.cpus[:threads], self.settings, self.processors(threads)))
             process.drop()
         except Failed as error:
             found["error"] = str(error)
@@ -162,7 +174,7 @@ def main():
     settings.pairs = arguments.pairs or settings.pairs
     logs = os.path.join(TARGET, "logs")
     os.makedirs(logs, exist_ok=True)
-    needed = {"reference", "tersor", "limits"} | {worker for family in picked for worker, _ in peers[family.name]}
+    needed = {"reference", "tersor", "limits", "processors"} | {worker for family in picked for worker, _ in peers[family.name]}
     commands = Commands(needed)
 
     began = time.monotonic()
@@ -175,7 +187,7 @@ def main():
         head["isa"] = workers.get("tersor", threads[0], "ours").hello["isa"]
         with open(stem + ".jsonl", "w") as out:
             out.write(json.dumps(head) + "\n")
-            run = Run(workers, head, cpus, settings, out)
+            run = Run(workers, commands, head, cpus, settings, out)
             for family in picked:
                 for shape in shapes:
                     run.case(family, shape, peers[family.name], threads)

@@ -1,6 +1,7 @@
 """A worker process: pinned, asked over its pipes, and stopped while it is not its turn."""
 import ctypes
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -145,3 +146,9 @@ def busy_seconds(cpus):
                 user, nice, system, _idle, _wait, irq, softirq, steal = map(int, counts[:8])
                 total += user + nice + system + irq + softirq + steal
     return total / os.sysconf("SC_CLK_TCK")
+
+
+def ended_seconds():
+    """What programs that this one ran, and that have ended, have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -31,6 +31,14 @@ pub fn print(threads: usize, quick: bool) {
     }
 }
 
+/// How many times what one thread multiplies in registers `threads` of them do together, right now. Less than `threads` where
+/// two processors of a virtual machine are threads of one core for the moment.
+pub fn processors(threads: usize) -> f64 {
+    let Some((_, operations, body)) = peaks().into_iter().next() else { return threads as f64 };
+    let rate = |threads| best(threads, 1, operations, &|_| body());
+    rate(threads) / rate(1)
+}
+
 /// The most that `threads` threads together do of `work` units a call, in units a nanosecond.
 fn best(threads: usize, runs: usize, work: f64, body: &(dyn Fn(usize) + Sync)) -> f64 {
     let began = Instant::now();

@@ -1,6 +1,6 @@
 //! The Rust workers of `benches/peers`: `peers <worker> <threads>`, driven by `run.py` over stdin and stdout.
 //!
-//! `limits` prints what the machine can do at most; `tersor` (feature `ours`) and `gemm`, `rten`, `tract`, `candle`
+//! `limits` prints what the machine can do at most, `processors` how many processors its threads really have; `tersor` (feature `ours`) and `gemm`, `rten`, `tract`, `candle`
 //! (feature `peers`) hold a prepared layer and time it when told to.
 
 mod case;
@@ -21,6 +21,10 @@ fn main() {
     let known = match worker.as_str() {
         "limits" => {
             limits::print(threads, arguments.iter().any(|argument| argument == "quick"));
+            true
+        }
+        "processors" => {
+            println!("{:.3}", limits::processors(threads));
             true
         }
         #[cfg(feature = "ours")]
