@@ -6,6 +6,11 @@
 //! # Safety
 //! Every function needs NEON.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of sums make the compiler write every sum to memory in every step"
+)]
+
 use super::dot::TILE;
 use super::int4::{HALF, Int4Tile, Nibbles};
 use super::int4_float::{self, INPUTS};
