@@ -344,22 +344,38 @@ fn stage<T: Token>(
     values: &[f32],
     codes: &mut [T::Staged],
 ) {
-    let (blocks, rest) = values.as_chunks::<BLOCK>();
-    let (slots, rest_slots) = codes.as_chunks_mut::<BLOCK>();
+    let codes = codes.get_mut(..values.len()).unwrap_or_default();
     let factors = divisor.factors().filter(|_| bounded);
-    for (slots, values) in slots.iter_mut().zip(blocks) {
-        let staged = factors.is_some_and(|factors| token.stage_products(values, factors, zero_point, slots));
-        if !staged {
-            *slots = token.stage(divisor.steps(values), zero_point);
-        }
+    let (blocks, rest) = values.as_chunks::<BLOCK>();
+    for (slots, values) in codes.as_chunks_mut::<BLOCK>().0.iter_mut().zip(blocks) {
+        stage_block(token, divisor, factors, zero_point, values, slots);
     }
-    if !rest.is_empty() {
-        let mut last = [0.0; BLOCK];
-        last[..rest.len()].copy_from_slice(rest);
-        let staged = token.stage(divisor.steps(&last), zero_point);
-        let slots = slots.get_mut(blocks.len()).map_or(rest_slots, |slots| &mut slots[..]);
-        let len = rest.len().min(slots.len());
-        slots[..len].copy_from_slice(&staged[..len]);
+    if rest.is_empty() {
+        return;
+    }
+    // Some codes twice, rather than a copy of any length.
+    if let (Some(values), Some(slots)) = (values.last_chunk(), codes.last_chunk_mut()) {
+        return stage_block(token, divisor, factors, zero_point, values, slots);
+    }
+    let mut last = [0.0; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    let staged = token.stage(divisor.steps(&last), zero_point);
+    let len = rest.len().min(codes.len());
+    codes[..len].copy_from_slice(&staged[..len]);
+}
+
+#[inline(always)]
+fn stage_block<T: Token>(
+    token: T,
+    divisor: Divisor,
+    factors: Option<[f32; 2]>,
+    zero_point: i32,
+    values: &[f32; BLOCK],
+    slots: &mut [T::Staged; BLOCK],
+) {
+    let staged = factors.is_some_and(|factors| token.stage_products(values, factors, zero_point, slots));
+    if !staged {
+        *slots = token.stage(divisor.steps(values), zero_point);
     }
 }
 

@@ -175,9 +175,12 @@ impl Wide {
             }
         }
         if let Some(&first) = rest.first() {
-            // A whole vector: lanes taken one by one would be kept one by one.
+            // A whole vector: lanes taken one by one would be kept one by one. Some twice, rather than a copy of any length.
             let mut last = [first; LANES];
-            last[..rest.len()].copy_from_slice(rest);
+            match values.last_chunk() {
+                Some(values) => last = *values,
+                None => last[..rest.len()].copy_from_slice(rest),
+            }
             for lane in 0..LANES {
                 let x = last[lane];
                 min[lane] = if x < min[lane] { x } else { min[lane] };
