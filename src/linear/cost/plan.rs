@@ -7,6 +7,9 @@ use super::calibration::{INPUTS, Kernel, MOST_ROWS, STORED_OUTPUTS, Times, is_wh
 /// the products is taken off, and should be the smaller part.
 const NEAR_BYTES: f64 = 524_288.0;
 
+/// The same where fewer would not be as many outputs as a dense kernel for a single row takes at once.
+const MOST_NEAR_BYTES: f64 = 655_360.0;
+
 /// The most outputs of such a layer.
 const MOST_NEAR_OUTPUTS: usize = 32 * TILE;
 
@@ -90,12 +93,11 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
         }
         times.alone.set(k, (next() - times.staging.at(&[1.0, inputs, 0.0])).max(0.0) / TILE as f64);
     }
-    let [.., before, largest] = INPUTS;
-    for (p, part) in parts.iter().enumerate() {
-        if is_extended(kernel, *part) {
-            let index = (INPUTS.len() - 2) * parts.len() + p;
-            let time = rounded(times.output.values().get(index).copied().unwrap_or_default());
-            times.output.set(index + parts.len(), time * largest / before);
+    for (k, inputs) in INPUTS.into_iter().enumerate().skip(1) {
+        for (p, _) in parts.iter().enumerate().filter(|(_, part)| is_extended(kernel, inputs, **part)) {
+            let index = k * parts.len() + p;
+            let before = times.output.values().get(index - parts.len()).copied();
+            times.output.set(index, rounded(before.unwrap_or_default()) * inputs / INPUTS[k - 1]);
         }
     }
     times.staging.make_rising(2, |_| true);
@@ -174,15 +176,16 @@ fn near_outputs(kernel: Kernel, inputs: f64, part: f64) -> usize {
         (Format::SparseF32, _) => 4.0 * part,
         _ => 4.0,
     };
-    let fit = ((NEAR_BYTES / (inputs * bytes).max(1.0)) as usize).clamp(TILE, MOST_NEAR_OUTPUTS);
+    let most = |room: f64| ((room / (inputs * bytes).max(1.0)) as usize).clamp(TILE, MOST_NEAR_OUTPUTS);
+    let fit = most(NEAR_BYTES).max(most(MOST_NEAR_BYTES).min(TILES));
     let whole = if fit < TILES { TILE } else { TILES };
     fit / whole * whole
 }
 
-/// Whether the largest of these layers has not as many outputs as a dense kernel for a single row wants. Its time is then what
+/// Whether a layer of so many inputs has not as many outputs as a dense kernel for a single row wants. Its time is then what
 /// follows from fewer inputs.
-fn is_extended(kernel: Kernel, part: f64) -> bool {
-    kernel.height == 0 && near_outputs(kernel, INPUTS[INPUTS.len() - 1], part) < TILES
+fn is_extended(kernel: Kernel, inputs: f64, part: f64) -> bool {
+    kernel.height == 0 && near_outputs(kernel, inputs, part) < TILES
 }
 
 /// Whether so many rows of so many inputs are as large as would take long to measure. Their time is then what follows from fewer
@@ -231,7 +234,7 @@ mod tests {
             for call in &calls {
                 let place = [call.rows as f64, call.inputs as f64, call.part];
                 assert!(is_near(times.staging.at(&place), staging(call)), "{kernel:?} {call:?}");
-                let is_extended = call.rows == 1 && call.inputs == 4240 && is_extended(kernel, call.part);
+                let is_extended = call.rows == 1 && is_extended(kernel, call.inputs as f64, call.part);
                 if call.outputs > 0 && call.rows <= 64 && !is_extended {
                     let found = times.output.at(&[place[0], place[1], call.part]);
                     let expected = output(call.rows, call.inputs, call.part);
@@ -247,7 +250,7 @@ mod tests {
             let back = measured(kernel, output_bytes, &times);
             assert_eq!(back.len(), calls.len());
             for (call, back) in calls.iter().zip(&back) {
-                let is_extended = call.rows == 1 && call.inputs == 4240 && is_extended(kernel, call.part);
+                let is_extended = call.rows == 1 && is_extended(kernel, call.inputs as f64, call.part);
                 assert!(
                     is_extended || is_near(*back, time(call)),
                     "{kernel:?} {call:?}: {back} {}",
