@@ -176,6 +176,11 @@ impl Case {
 
 fn main() {
     let arguments = Arguments::parse();
+    // On a thread of the pool: from outside, which processors its threads wake on is a matter of luck.
+    rayon::scope(|_| compare(&arguments));
+}
+
+fn compare(arguments: &Arguments) {
     let context = Context::new().unwrap();
     let threads = context.parallel().threads();
     let mut random = Random(arguments.seed);

@@ -4,6 +4,7 @@ use super::super::layout::{Format, LANES};
 use super::grid::Grid;
 use super::plan;
 use super::synthetic::far_output_bytes;
+use super::team::Team;
 use crate::error::{Error, Result};
 
 /// Rows of `x` for which the time of an output is measured. More rows than there are here run as several of these.
@@ -191,18 +192,6 @@ pub(super) fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(0.0)
 }
 
-/// Nanoseconds of calls, each for one thread and for so many.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Team {
-    pub(super) threads: usize,
-    /// A piece for each thread.
-    pub(super) small: [f64; 2],
-    /// Many pieces, with weights in caches.
-    pub(super) products: [f64; 2],
-    /// Weights that come from memory.
-    pub(super) reads: [f64; 2],
-}
-
 /// What layers cost on a machine, measured in less than a second by running small ones.
 ///
 /// It holds for the instruction set and the threads of the [`Context`](crate::Context) that it was measured in, and can be saved and
@@ -271,13 +260,7 @@ impl Calibration {
             shortest.iter_mut().zip(measured).for_each(|(shortest, time)| *shortest = shortest.min(time));
             times.push(plan::times(kernel, output_bytes, &shortest));
         }
-        let shorter = |a: [f64; 2], b: [f64; 2]| [a[0].min(b[0]), a[1].min(b[1])];
-        let teams = self.teams.iter().zip(&other.teams).map(|(a, b)| Team {
-            threads: a.threads,
-            small: shorter(a.small, b.small),
-            products: shorter(a.products, b.products),
-            reads: shorter(a.reads, b.reads),
-        });
+        let teams = self.teams.iter().zip(&other.teams).map(|(a, b)| a.merge(b));
         Ok(Calibration { isa: self.isa.clone(), times, teams: teams.collect() })
     }
 

@@ -6,9 +6,10 @@
 use super::super::dense;
 use super::super::layer::PackedLinear;
 use super::super::layout::Format;
-use super::calibration::{Calibration, FOOTPRINTS, INPUTS, KERNELS, Kernel, MOST_ROWS, Team, Times, rounded};
+use super::calibration::{Calibration, FOOTPRINTS, INPUTS, KERNELS, Kernel, MOST_ROWS, Times, rounded};
 use super::plan::{self, Call, FAR_INPUTS};
 use super::synthetic::{Memory, far_output_bytes, fraction};
+use super::team::{PAUSES, Team};
 use crate::context::Context;
 use crate::error::Result;
 use crate::parallel::{Parallel, ParallelFor};
@@ -26,6 +27,11 @@ const BUDGET: Duration = Duration::from_millis(650);
 const TEAM_ROUNDS: usize = 2;
 const TEAM_BUDGET: Duration = Duration::from_millis(120);
 
+/// How often it is timed how late threads come, and the pieces of which each has so many: nanoseconds that only wait.
+const LATE_ROUNDS: usize = 9;
+const WAITING_PIECES: usize = 32;
+const WAITING_PIECE: f64 = 2000.0;
+
 /// How long calls are counted as one sample, at least.
 const SAMPLE: Duration = Duration::from_micros(10);
 
@@ -38,6 +44,9 @@ const FAR_LONG: Duration = Duration::from_micros(2000);
 impl Calibration {
     /// Measures this machine, for the instruction set of the current context and for its threads: every power of two of them,
     /// and all. Takes less than a second, and some 70 MB of memory, on a machine that does nothing else.
+    ///
+    /// With several threads of a rayon pool, measure where the layers will run: inside the pool's `install`. From outside a call
+    /// takes once or twice as long as inside, by which processors the threads of the pool happen to wake on.
     ///
     /// `progress` is told how many of how many steps are done.
     ///
@@ -163,9 +172,14 @@ fn measure_team(
     memory: &mut Memory,
     runner: &mut Runner,
 ) -> Result<Team> {
-    let slice = budget / (3 * 2 * TEAM_ROUNDS as u32);
-    let team = Parallel::Host(Arc::new(Limited { threads, all: context.parallel().clone() }));
-    let contexts = [Parallel::Serial, team].map(|parallel| context.clone().with_parallel(parallel));
+    let slice = budget / (2 * 2 * TEAM_ROUNDS as u32);
+    let all = context.parallel();
+    let parallel = match all.threads() {
+        count if count == threads => all.clone(),
+        _ => Parallel::Host(Arc::new(Limited { threads, all: all.clone() })),
+    };
+    let contexts =
+        [Parallel::Serial, parallel.clone()].map(|parallel| context.clone().with_parallel(parallel));
     let (float, int8) = (KERNELS[0], KERNELS[3]);
     let float_bytes = far_output_bytes(float)?;
     // The best of some rounds, alone and together.
@@ -184,15 +198,46 @@ fn measure_team(
         }
         Ok(fastest)
     };
-    // One piece for each thread, and eight rows, which are quantized by one.
-    let (_, piece) = dense::piece(8, 256);
-    let small = pair(int8, (piece * threads, 256), 8)?;
     let (_, piece) = dense::piece(64, 256);
     let products = pair(int8, (16 * piece * threads, 256), 64)?;
     let outputs = plan::far_outputs(FOOTPRINTS[FOOTPRINTS.len() - 1], float_bytes);
     let reads = pair(float, (outputs, FAR_INPUTS), 1)?;
-    let [small, products, reads] = [small, products, reads].map(|times| times.map(rounded));
-    Ok(Team { threads, small, products, reads })
+    let mut team = Team { products, reads, ..Team::new(threads) };
+    time_late(&parallel, threads, team.late.values_mut());
+    team.slots().flatten().for_each(|value| *value = rounded(*value));
+    Ok(team)
+}
+
+/// How much later than the calling thread the others take their first piece, after each of the pauses: found from how long pieces
+/// take that wait for the clock.
+fn time_late(parallel: &Parallel, threads: usize, late: &mut [f64]) {
+    let wait = |nanoseconds: f64| {
+        let start = Instant::now();
+        while (start.elapsed().as_nanos() as f64) < nanoseconds {
+            std::hint::spin_loop();
+        }
+    };
+    let time = |parallel: &Parallel| {
+        let start = Instant::now();
+        parallel.run(threads * WAITING_PIECES, &|_| wait(WAITING_PIECE));
+        start.elapsed().as_nanos() as f64
+    };
+    let alone = (0..LATE_ROUNDS).map(|_| time(&Parallel::Serial)).fold(f64::INFINITY, f64::min);
+    let mut times = [[0.0; LATE_ROUNDS]; PAUSES.len()];
+    for round in 0..LATE_ROUNDS {
+        for (pause, times) in PAUSES.into_iter().zip(&mut times) {
+            // Awake, whatever was before.
+            time(parallel);
+            wait(pause);
+            times[round] = time(parallel);
+        }
+    }
+    let others = threads.saturating_sub(1).max(1) as f64;
+    for (late, mut times) in late.iter_mut().zip(times) {
+        times.sort_by(f64::total_cmp);
+        let together = times[LATE_ROUNDS / 2];
+        *late = ((threads as f64 * together - alone) / others).max(0.0);
+    }
 }
 
 /// What layers are run on.

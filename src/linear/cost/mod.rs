@@ -9,6 +9,7 @@ mod measure;
 mod plan;
 mod predict;
 mod synthetic;
+mod team;
 mod text;
 mod workload;
 

@@ -1,20 +1,22 @@
 //! Predicting: the tables of a calibration, added up for a workload.
 
-use super::super::layout::{Format, Header, TILE};
+use super::super::layout::{Format, Header, LANES, TILE};
 use super::super::{blocks, dense, sparse};
-use super::calibration::{Calibration, KERNELS, Kernel, PANEL, STORED_OUTPUTS, Team, Times};
+use super::calibration::{Calibration, KERNELS, Kernel, PANEL, STORED_OUTPUTS, Times};
 use super::grid::Grid;
 use super::plan::TILES;
+use super::team::{Cut, Sharing};
 use super::workload::Workload;
 use crate::error::{Error, Result};
 
-/// Rows of `x` that one thread makes ready at a time, about.
-const STAGED_PIECE: usize = 8;
+/// Rows of `x` that one thread quantizes at a time.
+const QUANTIZED_ROWS: usize = 8;
 
 /// What a layer is predicted to cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prediction {
-    /// How long [`forward_with`](super::super::PackedLinear::forward_with) takes, from f32 to f32, when it was called before.
+    /// How long [`forward_with`](super::super::PackedLinear::forward_with) takes, from f32 to f32, when it is called again and
+    /// again.
     pub seconds: f64,
     /// How many bytes the packed layer has; for a sparse format what is expected.
     pub bytes: usize,
@@ -30,17 +32,21 @@ impl Calibration {
     /// As [`Workload::packed_bytes`], and [`Error::OutOfRange`] for no threads or more than were measured.
     pub fn predict(&self, workload: &Workload) -> Result<Prediction> {
         let (header, sections) = workload.packed()?;
-        let team = self.speedup(workload.threads)?;
+        let most = self.max_threads();
+        let team = Sharing::among(workload.threads, &self.teams).ok_or_else(|| {
+            Error::out_of_range("threads", workload.threads, format!("1 to {most}, which were measured"))
+        })?;
         let kernel = KERNELS.iter().zip(&self.times);
         let found = kernel.into_iter().find(|(kernel, _)| {
             kernel.format == header.format && (kernel.height == header.height || !header.format.is_sparse())
         });
-        let Some((_, times)) = found else {
+        let int8 = KERNELS.iter().zip(&self.times).find(|(kernel, _)| kernel.format == Format::Int8);
+        let (Some((_, times)), Some((_, int8))) = (found, int8) else {
             return Err(Error::out_of_range("format", header.format, "one that was measured"));
         };
         let nanoseconds = match workload.rows {
             0 => 0.0,
-            rows => times.nanoseconds(&header, sections.total, rows, team),
+            rows => times.nanoseconds(&header, sections.total, rows, &int8.staging, &team),
         };
         Ok(Prediction { seconds: nanoseconds * 1e-9, bytes: sections.total })
     }
@@ -92,92 +98,18 @@ impl Calibration {
         }
         Ok(lowest)
     }
-
-    /// What so many threads give, between those that were measured.
-    fn speedup(&self, threads: usize) -> Result<Speedup> {
-        let most = self.max_threads();
-        if threads == 0 || threads > most {
-            let limit = format!("1 to {most}, which were measured");
-            return Err(Error::out_of_range("threads", threads, limit));
-        }
-        let mut below = Speedup { threads: 1, fork: 0.0, products: 1.0, reads: 1.0 };
-        for team in self.teams.iter().map(Team::speedup) {
-            if team.threads >= threads {
-                let share = (threads - below.threads) as f64 / (team.threads - below.threads) as f64;
-                let between = |low: f64, high: f64| low + (high - low) * share;
-                return Ok(Speedup {
-                    threads,
-                    fork: between(below.fork, team.fork),
-                    products: between(below.products, team.products),
-                    reads: between(below.reads, team.reads),
-                });
-            }
-            below = team;
-        }
-        Ok(below)
-    }
-}
-
-/// What so many threads give and cost.
-#[derive(Clone, Copy)]
-struct Speedup {
-    threads: usize,
-    /// Nanoseconds from one thread to all and back.
-    fork: f64,
-    /// How many times as fast as one thread they multiply what lies in caches.
-    products: f64,
-    /// The same for reading weights from memory.
-    reads: f64,
-}
-
-impl Team {
-    fn speedup(&self) -> Speedup {
-        let threads = self.threads as f64;
-        let fork = (self.small[1] - self.small[0] / threads).max(0.0);
-        let times = |[alone, together]: [f64; 2]| (alone / together.max(1.0)).clamp(1.0, threads);
-        // A call of many pieces quantizes `x` in pieces as well.
-        let products = times([self.products[0], self.products[1] - 2.0 * fork]);
-        Speedup { threads: self.threads, fork, products, reads: times(self.reads) }
-    }
-}
-
-/// The pieces that a loop is cut into.
-struct Cut {
-    sizes: (usize, usize),
-    piece: (usize, usize),
-}
-
-impl Cut {
-    /// Where there are more pieces for each thread, that they are not equal hardly matters.
-    const MOST_PIECES: usize = 64;
-
-    fn count(&self) -> usize {
-        self.sizes.0.div_ceil(self.piece.0.max(1)) * self.sizes.1.div_ceil(self.piece.1.max(1))
-    }
-
-    /// Which fraction of the time of one thread so many take: each takes the next piece when it is free.
-    fn longest(&self, threads: usize) -> f64 {
-        if self.count() > Self::MOST_PIECES * threads {
-            return 1.0 / threads as f64;
-        }
-        let parts = |size: usize, piece: usize| {
-            (0..size).step_by(piece.max(1)).map(move |start| (size - start).min(piece.max(1)) as f64)
-        };
-        let mut busy = vec![0.0_f64; threads.min(self.count()).max(1)];
-        for rows in parts(self.sizes.0, self.piece.0) {
-            for cols in parts(self.sizes.1, self.piece.1) {
-                if let Some(first) = busy.iter_mut().min_by(|a, b| a.total_cmp(b)) {
-                    *first += rows * cols;
-                }
-            }
-        }
-        let all: f64 = busy.iter().sum();
-        busy.iter().fold(0.0_f64, |longest, time| longest.max(*time)) / all.max(1.0)
-    }
 }
 
 impl Times {
-    fn nanoseconds(&self, header: &Header, bytes: usize, rows: usize, team: Speedup) -> f64 {
+    /// `quantizing`: the times before the products of a layer that only quantizes `x`.
+    fn nanoseconds(
+        &self,
+        header: &Header,
+        bytes: usize,
+        rows: usize,
+        quantizing: &Grid,
+        team: &Sharing,
+    ) -> f64 {
         let inputs = header.inputs as f64;
         let cells = header.outputs.div_ceil(header.height.max(1)) * header.places();
         let part = match header.group_size {
@@ -195,7 +127,6 @@ impl Times {
             1 => sparse::piece(per_output, sparse::cut(rows).most()),
             _ => blocks::piece(per_output, rows),
         };
-        let cut = Cut { sizes: (rows, header.outputs), piece };
         let products = |rows: usize| outputs as f64 * self.output_of(rows, inputs, part);
         let single = products(1) + self.alone_longer(header, (outputs, piece.1), part);
         // A panel that is not full takes as long as a full one.
@@ -213,16 +144,26 @@ impl Times {
         let products = several.max(single + stall) + store;
         let call = self.staging.at(&[0.0, 0.0, 0.0]);
         let staging = (self.staging.at(&[rows as f64, inputs, part]) - call).max(0.0);
-        let staged = Cut { sizes: (rows, 1), piece: (STAGED_PIECE, 1) };
-        let mut total = call;
-        for (time, cut) in [(staging, staged), (products, cut)] {
-            total += if team.threads == 1 || cut.count() <= 1 {
-                time
-            } else {
-                team.fork + time * cut.longest(team.threads) * team.threads as f64 / team.products
-            };
-        }
-        total
+        // Quantized in pieces, then laid side by side in others.
+        let quantizing = match header.format {
+            Format::Int8 | Format::Int4 => staging,
+            Format::SparseInt8 => {
+                let alone = quantizing.at(&[rows as f64, inputs, 0.0]) - quantizing.at(&[0.0, 0.0, 0.0]);
+                alone.clamp(0.0, staging)
+            }
+            _ => 0.0,
+        };
+        let panel = match header.height {
+            0 => dense::MOST_ROWS,
+            1 => sparse::cut(rows).most(),
+            _ => LANES,
+        };
+        let by_rows = |piece| Cut { sizes: (rows, 1), piece: (piece, 1) };
+        let cut = Cut { sizes: (padded, outputs), piece };
+        team.call(
+            call,
+            &[(quantizing, by_rows(QUANTIZED_ROWS)), (staging - quantizing, by_rows(panel)), (products, cut)],
+        )
     }
 
     /// What a single row takes longer because not all outputs of a piece come in the numbers that its kernel takes at once.

@@ -1,6 +1,7 @@
 //! A calibration as text, to be saved and read.
 
-use super::calibration::{Calibration, KERNELS, Kernel, Team, Times};
+use super::calibration::{Calibration, KERNELS, Kernel, Times};
+use super::team::Team;
 use crate::error::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
@@ -14,8 +15,9 @@ const EXPLANATION: &str = "\
 # all blocks stored (sparse; without 1/16 for blocks of 16 outputs). `alone`: one output of one row in a tile of its own.
 # `stall`: a byte of weights more, in layers of 2^20, 2^22, 2^23, 2^24 and 2^25.5 bytes (blocks of one output: without the last), for
 # one row; `rows-stall.M` for M rows.
-# `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many, then calls of one thread and of all: a
-# piece for each, many pieces of products, weights read from memory.
+# `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many; how late the others come when they had
+# nothing to do for 0, 10, 20, 40, 80 and 320 microseconds; calls of one thread and of all: many pieces of products, weights read
+# from memory.
 ";
 
 /// No time is longer than this: sums and products of times stay finite.
@@ -24,9 +26,9 @@ const LONGEST: f64 = 1e15;
 impl fmt::Display for Calibration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{TITLE}\n{EXPLANATION}isa {}", self.isa)?;
-        for Team { threads, small, products, reads } in &self.teams {
-            write!(f, "threads {threads}")?;
-            [small, products, reads].into_iter().flatten().try_for_each(|time| write!(f, " {time}"))?;
+        for team in &self.teams {
+            write!(f, "threads {}", team.threads)?;
+            team.clone().slots().flatten().try_for_each(|time| write!(f, " {time}"))?;
             writeln!(f)?;
         }
         for (kernel, times) in KERNELS.iter().zip(&self.times) {
@@ -58,9 +60,10 @@ impl FromStr for Calibration {
         let mut teams: Vec<Team> = Vec::new();
         let mut line = lines.next()?;
         while line.key() == "threads" {
-            let mut values = [0.0; 7];
-            line.numbers("threads", &mut values)?;
-            let [threads, a, b, c, d, e, f] = values;
+            let mut team = Team::new(0);
+            let mut threads = [0.0];
+            line.numbers("threads", std::iter::once(&mut threads[..]).chain(team.slots()))?;
+            let [threads] = threads;
             let before = teams.last().map_or(1, |team| team.threads);
             if threads.fract() != 0.0 || threads <= before as f64 || threads > f64::from(u16::MAX) {
                 return Err(line.refuse(&format!(
@@ -69,7 +72,7 @@ impl FromStr for Calibration {
                     u16::MAX
                 )));
             }
-            teams.push(Team { threads: threads as usize, small: [a, b], products: [c, d], reads: [e, f] });
+            teams.push(Team { threads: threads as usize, ..team });
             line = lines.next()?;
         }
         let mut times = Vec::new();
@@ -83,7 +86,7 @@ impl FromStr for Calibration {
                     Some(line) => line,
                     None => lines.next()?,
                 };
-                line.numbers(key, slot)?;
+                line.numbers(key, [slot])?;
                 last = Some(line);
             }
             if let (Some(line), false) = (last, read.is_sound()) {
@@ -151,24 +154,27 @@ impl Line<'_> {
         self.text.split_whitespace().next().unwrap_or_default()
     }
 
-    fn numbers(&self, key: &str, values: &mut [f64]) -> Result<()> {
+    fn numbers<'v>(&self, key: &str, values: impl IntoIterator<Item = &'v mut [f64]>) -> Result<()> {
         let mut words = self.text.split_whitespace();
         if words.next() != Some(key) {
             return Err(self.refuse(&format!("{key:?} is needed")));
         }
-        let mut found = 0;
+        let mut slots = values.into_iter().flatten();
+        let (mut found, mut needed) = (0, 0);
         for word in words {
             let value = word.parse().ok().filter(|value| (0.0..=LONGEST).contains(value));
             let Some(value) = value else {
                 return Err(self.refuse(&format!("{:?} is no number from 0 to {LONGEST:e}", shortened(word))));
             };
-            if let Some(slot) = values.get_mut(found) {
-                *slot = value;
-            }
             found += 1;
+            if let Some(slot) = slots.next() {
+                *slot = value;
+                needed += 1;
+            }
         }
-        if found != values.len() {
-            return Err(self.refuse(&format!("there are {found} numbers, but {} are needed", values.len())));
+        needed += slots.count();
+        if found != needed {
+            return Err(self.refuse(&format!("there are {found} numbers, but {needed} are needed")));
         }
         Ok(())
     }

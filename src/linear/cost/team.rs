@@ -1,0 +1,231 @@
+//! Threads that share the pieces of a call: how late they come, who runs which piece, and when the last is done.
+
+use super::grid::Grid;
+
+/// For how long the other threads had nothing to do before a loop, in nanoseconds: after a while they sleep, and are woken.
+pub(super) const PAUSES: [f64; 6] = [0., 1e4, 2e4, 4e4, 8e4, 3.2e5];
+
+/// What was measured of so many threads, in nanoseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Team {
+    pub(super) threads: usize,
+    /// `[PAUSES]`: how much later than the calling thread the others take their first piece.
+    pub(super) late: Grid,
+    /// Calls of one thread and of all: many pieces, with weights in caches.
+    pub(super) products: [f64; 2],
+    /// The same with weights that come from memory.
+    pub(super) reads: [f64; 2],
+}
+
+impl Team {
+    pub(super) fn new(threads: usize) -> Self {
+        Team { threads, late: Grid::new(&[&PAUSES]), products: [0.0; 2], reads: [0.0; 2] }
+    }
+
+    /// Each time as short as in one of both.
+    pub(super) fn merge(&self, other: &Team) -> Team {
+        let mut merged = self.clone();
+        merged.slots().flatten().zip(other.clone().slots().flatten()).for_each(|(a, b)| *a = a.min(*b));
+        merged
+    }
+
+    /// The numbers of its line, in their order, without its threads.
+    pub(super) fn slots(&mut self) -> impl Iterator<Item = &mut [f64]> {
+        let Team { late, products, reads, .. } = self;
+        [late.values_mut(), &mut products[..], &mut reads[..]].into_iter()
+    }
+
+    /// How many times as fast as one thread so many multiply what lies in caches, and read weights from memory.
+    fn speedups(&self) -> (f64, f64) {
+        let threads = self.threads as f64;
+        let times = |[alone, together]: [f64; 2]| (alone / together.max(1.0)).clamp(1.0, threads);
+        // A call of many pieces quantizes `x` in pieces as well.
+        let late = 2.0 * self.late.at(&[0.0]) * (1.0 - 1.0 / threads);
+        (times([self.products[0], self.products[1] - late]), times(self.reads))
+    }
+}
+
+/// What so many threads give and cost, between those that were measured.
+#[derive(Clone)]
+pub(super) struct Sharing {
+    pub(super) threads: usize,
+    late: Grid,
+    /// How many times as fast as one thread they multiply what lies in caches.
+    pub(super) products: f64,
+    /// The same for reading weights from memory.
+    pub(super) reads: f64,
+}
+
+impl Sharing {
+    /// `None` for more threads than there are teams for, and for none.
+    pub(super) fn among(threads: usize, teams: &[Team]) -> Option<Self> {
+        let mut below = Sharing { threads: 1, late: Grid::new(&[&PAUSES]), products: 1.0, reads: 1.0 };
+        for team in teams {
+            if below.threads >= threads {
+                break;
+            }
+            let reached = team.threads.min(threads);
+            let share = (reached - below.threads) as f64 / (team.threads - below.threads) as f64;
+            let between = |low: f64, high: f64| low + (high - low) * share;
+            let (products, reads) = team.speedups();
+            let mut late = team.late.clone();
+            let low = below.late.values();
+            late.values_mut().iter_mut().zip(low).for_each(|(late, low)| *late = between(*low, *late));
+            below = Sharing {
+                threads: reached,
+                late,
+                products: between(below.products, products),
+                reads: between(below.reads, reads),
+            };
+        }
+        (below.threads == threads).then_some(below)
+    }
+
+    /// How late a thread comes that had nothing to do for so long.
+    fn late(&self, pause: f64) -> f64 {
+        self.late.at(&[pause.min(PAUSES[PAUSES.len() - 1])])
+    }
+
+    /// Nanoseconds of a call that follows others of its kind: some that cannot be shared, then loops one after the other, each
+    /// with the nanoseconds that one thread takes for it.
+    pub(super) fn call(&self, alone: f64, loops: &[(f64, Cut)]) -> f64 {
+        if self.threads == 1 {
+            return alone + loops.iter().map(|(time, _)| time).sum::<f64>();
+        }
+        let slowdown = self.threads as f64 / self.products;
+        let mut clock = Clock { sharing: self, now: 0.0, free: vec![0.0; self.threads - 1] };
+        let mut before = 0.0;
+        // Before the first the others are awake: from the second on calls repeat themselves, or nearly.
+        for _ in 0..CALLS {
+            before = clock.now;
+            clock.now += alone;
+            for (time, cut) in loops {
+                match cut.count() {
+                    0 | 1 => clock.now += time,
+                    _ => clock.run(time * slowdown, cut),
+                }
+            }
+        }
+        clock.now - before
+    }
+}
+
+/// How many calls are followed; the last counts.
+const CALLS: usize = 3;
+
+/// What the threads do.
+struct Clock<'a> {
+    sharing: &'a Sharing,
+    /// Where the calling thread is.
+    now: f64,
+    /// From when on each of the others has nothing to do.
+    free: Vec<f64>,
+}
+
+impl Clock<'_> {
+    /// A loop whose pieces take so long in all; who is free takes the next.
+    fn run(&mut self, time: f64, cut: &Cut) {
+        let mut own = self.now;
+        for free in &mut self.free {
+            if *free <= self.now {
+                *free = self.now + self.sharing.late(self.now - *free);
+            }
+        }
+        let mut last = own;
+        let all = (cut.sizes.0 * cut.sizes.1).max(1) as f64;
+        cut.for_each(self.sharing.threads, |size| {
+            let first = self.free.iter_mut().min_by(|a, b| a.total_cmp(b));
+            let taker = match first {
+                Some(free) if *free < own => free,
+                _ => &mut own,
+            };
+            *taker += time * (size / all);
+            last = last.max(*taker);
+        });
+        // The calling thread may have been sent to sleep as well.
+        let woken = self.sharing.late(last - own) - self.sharing.late(0.0);
+        self.now = last + if last > own { woken.max(0.0) } else { 0.0 };
+    }
+}
+
+/// The pieces that a loop is cut into.
+pub(super) struct Cut {
+    pub(super) sizes: (usize, usize),
+    pub(super) piece: (usize, usize),
+}
+
+impl Cut {
+    /// Where there are more pieces for each thread, that they are not equal hardly matters.
+    const MOST_PIECES: usize = 32;
+
+    fn count(&self) -> usize {
+        self.sizes.0.div_ceil(self.piece.0.max(1)) * self.sizes.1.div_ceil(self.piece.1.max(1))
+    }
+
+    /// The size of each piece, in the order in which they are taken; of as many equal ones where there are very many.
+    fn for_each(&self, threads: usize, mut body: impl FnMut(f64)) {
+        let most = Self::MOST_PIECES * threads;
+        if self.count() > most {
+            let size = (self.sizes.0 * self.sizes.1) as f64 / most as f64;
+            return (0..most).for_each(|_| body(size));
+        }
+        let parts = |size: usize, piece: usize| {
+            (0..size).step_by(piece.max(1)).map(move |start| (size - start).min(piece.max(1)) as f64)
+        };
+        for rows in parts(self.sizes.0, self.piece.0) {
+            parts(self.sizes.1, self.piece.1).for_each(|cols| body(rows * cols));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two threads, of which the second comes late by a tenth of the pause before.
+    fn two() -> Sharing {
+        let mut team = Team { products: [200.0, 100.0], reads: [200.0, 100.0], ..Team::new(2) };
+        for (late, pause) in team.late.values_mut().iter_mut().zip(PAUSES) {
+            *late = pause / 10.0;
+        }
+        Sharing::among(2, &[team]).unwrap()
+    }
+
+    fn cut(sizes: (usize, usize), piece: (usize, usize)) -> Cut {
+        Cut { sizes, piece }
+    }
+
+    #[test]
+    fn a_call_is_as_long_as_its_longest_share_of_pieces() {
+        let two = two();
+        let call = |alone, loops: &[(f64, Cut)]| two.call(alone, loops);
+        assert_eq!(call(7.0, &[(600.0, cut((1, 3), (1, 3)))]), 607.0);
+        assert_eq!(call(0.0, &[(600.0, cut((1, 2), (1, 1)))]), 300.0);
+        // Two pieces of 200 and one of 100: the last of three goes to who is free first, and both wait for it.
+        assert!((call(0.0, &[(500.0, cut((1, 5), (1, 2)))]) - 300.0).abs() < 30.0);
+        // Very many are shared evenly, and none is nothing.
+        assert_eq!(call(0.0, &[(600.0, cut((1000, 1000), (1, 1)))]), 300.0);
+        assert_eq!(call(5.0, &[(0.0, cut((0, 4), (1, 1)))]), 5.0);
+        let one = Sharing::among(1, &[]).unwrap();
+        assert_eq!(one.call(7.0, &[(600.0, cut((1, 2), (1, 1)))]), 607.0);
+    }
+
+    #[test]
+    fn who_had_nothing_to_do_comes_late() {
+        // Alone for 40 us, so the other comes 4 us late, and both share what is left: 40 + (80 + 4) / 2.
+        let time = two().call(4e4, &[(8e4, cut((80, 100), (1, 100)))]);
+        assert!((time - 8.2e4).abs() < 1e3, "{time}");
+        // A piece that is done before the other comes is not shared.
+        assert_eq!(two().call(3.2e5, &[(1e3, cut((1, 2), (1, 1)))]), 3.21e5);
+    }
+
+    #[test]
+    fn numbers_of_threads_between_teams_lie_between() {
+        let team =
+            |threads, time| Team { products: [400.0, time], reads: [400.0, time], ..Team::new(threads) };
+        let teams = [team(2, 200.0), team(4, 100.0)];
+        let products = |threads| Sharing::among(threads, &teams).map(|sharing| sharing.products);
+        assert_eq!([1, 2, 3, 4].map(products), [Some(1.0), Some(2.0), Some(3.0), Some(4.0)]);
+        assert_eq!([0, 5].map(products), [None, None]);
+    }
+}
