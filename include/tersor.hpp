@@ -185,6 +185,64 @@ private:
     span<const unsigned char> packed_;
 };
 
+/// A layer without its weights: one row, one thread, no weight zero.
+inline status workload(tersor_format format, std::size_t n, std::size_t k, tersor_workload &out) noexcept {
+    return tersor_workload_init(&out, sizeof out, format, n, k);
+}
+
+/// What layers cost on a machine. Empty, it predicts nothing.
+class calibration {
+public:
+    calibration() noexcept = default;
+    calibration(calibration &&other) noexcept : pointer_(std::exchange(other.pointer_, nullptr)) {}
+    calibration &operator=(calibration &&other) noexcept {
+        std::swap(pointer_, other.pointer_);
+        return *this;
+    }
+    calibration(const calibration &) = delete;
+    calibration &operator=(const calibration &) = delete;
+    ~calibration() { tersor_calibration_destroy(pointer_); }
+
+    /// Measures this machine for about a second. On failure `out` stays what it was, here and below.
+    static status measure(const context &context, calibration &out) noexcept {
+        return made(out, [&](tersor_calibration **made) { return tersor_calibration_measure(context.get(), made); });
+    }
+    /// From what text() gave.
+    static status from_text(const char *text, calibration &out) noexcept {
+        return made(out, [&](tersor_calibration **made) { return tersor_calibration_from_text(text, made); });
+    }
+    /// Both in one: each call as long as it took at its shortest.
+    static status merge(const calibration &a, const calibration &b, calibration &out) noexcept {
+        return made(out, [&](tersor_calibration **made) { return tersor_calibration_merge(a.get(), b.get(), made); });
+    }
+
+    /// Into `buffer` by snprintf's rule; `length` is that of the whole text, without its 0.
+    status text(span<char> buffer, std::size_t &length) const noexcept {
+        return tersor_calibration_text(pointer_, buffer.data(), buffer.size(), &length);
+    }
+    status predict(const tersor_workload &workload, tersor_prediction &out) const noexcept {
+        return tersor_calibration_predict(pointer_, &workload, &out);
+    }
+    /// From which sparsity on the sparse layer is faster; 2 where it never is.
+    status pays_from(const tersor_workload &dense, const tersor_workload &sparse, double &sparsity) const noexcept {
+        return tersor_calibration_pays_from(pointer_, &dense, &sparse, &sparsity);
+    }
+
+    /// What the C functions take.
+    const tersor_calibration *get() const noexcept { return pointer_; }
+
+private:
+    template <typename Make>
+    static status made(calibration &out, Make make) noexcept {
+        calibration made;
+        const status result = make(&made.pointer_);
+        if (result) out = std::move(made);
+        return result;
+    }
+
+    tersor_calibration *pointer_ = nullptr;
+};
+
 /// A loss scaler at its start.
 inline status loss_scaler(tersor_scale_rule rule, tersor_loss_scaler &out) noexcept {
     return tersor_loss_scaler_init(rule, &out, sizeof out);

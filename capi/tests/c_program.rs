@@ -148,6 +148,16 @@ fn the_c_program_is_clean_under_sanitizers_and_valgrind() {
     run(valgrind.args(["--errors-for-leak-kinds=definite"]).arg(&program));
 }
 
+/// Not under emulation, where a calibration takes minutes.
+#[test]
+fn a_machine_is_measured_from_c() {
+    if support::is_cross() {
+        return;
+    }
+    let source = [root().join("capi/tests/measure/measure.c")];
+    builds_and_says(Language::C, "c99", &source, Link::Static, "ok\n");
+}
+
 #[test]
 fn the_quick_start_runs() {
     let source = [root().join("examples/c/quickstart.c")];

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <limits>
 #include <vector>
 
@@ -103,6 +105,32 @@ int main() {
     y = {7, 7};
     CHECK(layer.forward(context, input, scratch, {y.data(), 1, 2}).code() == TERSOR_E_LAYOUT);
     CHECK(y[0] == 7 && y[1] == 7);
+
+    // What layers cost, by a calibration that was measured once.
+    tersor::calibration empty, calibration, merged;
+    tersor_workload dense{}, sparse{};
+    tersor_prediction cost{};
+    double from = -1;
+    std::size_t length = 0;
+    CHECK(tersor::workload(TERSOR_FORMAT_I8, 512, 256, dense) && dense.n == 512 && dense.k == 256);
+    CHECK(tersor::workload(TERSOR_FORMAT_SPARSE_I8, 512, 256, sparse));
+    CHECK(tersor::workload(99, 512, 256, sparse).code() == TERSOR_E_OUT_OF_RANGE && sparse.n == 512);
+    CHECK(empty.get() == nullptr && empty.predict(dense, cost).code() == TERSOR_E_NULL);
+    std::ifstream file(CALIBRATION);
+    const std::string saved((std::istreambuf_iterator<char>(file)), {});
+    CHECK(tersor::calibration::from_text(saved.c_str(), calibration));
+    CHECK(tersor::calibration::from_text("nonsense", calibration).code() == TERSOR_E_LAYOUT);
+    CHECK(tersor::calibration::merge(calibration, calibration, merged));
+    CHECK(tersor::calibration::merge(calibration, empty, merged).code() == TERSOR_E_NULL && merged.get() != nullptr);
+    CHECK(merged.text({}, length));
+    std::vector<char> text(length + 1);
+    CHECK(merged.text(text, length) && length + 1 == text.size() && saved.find("isa avx512") != std::string::npos);
+    CHECK(std::strstr(text.data(), "isa avx512") != nullptr && text.back() == '\0');
+    CHECK(calibration.predict(dense, cost) && cost.seconds > 0 && cost.bytes > 512 * 256);
+    dense.m = sparse.m = 64;
+    CHECK(calibration.pays_from(dense, sparse, from) && from > 0 && from < 1);
+    const tersor::calibration last = std::move(calibration);
+    CHECK(last.get() != nullptr && calibration.get() == nullptr);
 
     // A training step that overflows, and one that does not.
     tersor_loss_scaler scaler;
