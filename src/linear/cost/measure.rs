@@ -9,7 +9,7 @@ use super::super::layout::Format;
 use super::calibration::{Calibration, FOOTPRINTS, INPUTS, KERNELS, Kernel, MOST_ROWS, Times, rounded};
 use super::plan::{self, Call, FAR_INPUTS};
 use super::synthetic::{Memory, far_output_bytes, fraction};
-use super::team::{PAUSES, Team};
+use super::team::{PAUSES, SHARED, Team, shared_piece};
 use crate::context::Context;
 use crate::error::Result;
 use crate::parallel::{Parallel, ParallelFor};
@@ -31,6 +31,10 @@ const TEAM_BUDGET: Duration = Duration::from_millis(120);
 const LATE_ROUNDS: usize = 9;
 const WAITING_PIECES: usize = 32;
 const WAITING_PIECE: f64 = 2000.0;
+
+/// The same for what a piece takes besides its work.
+const SMALL_PIECES: usize = 128;
+const SMALL_PIECE: f64 = 200.0;
 
 /// How long calls are counted as one sample, at least.
 const SAMPLE: Duration = Duration::from_micros(10);
@@ -172,7 +176,7 @@ fn measure_team(
     memory: &mut Memory,
     runner: &mut Runner,
 ) -> Result<Team> {
-    let slice = budget / (2 * 2 * TEAM_ROUNDS as u32);
+    let slice = budget / (4 * 2 * TEAM_ROUNDS as u32);
     let all = context.parallel();
     let parallel = match all.threads() {
         count if count == threads => all.clone(),
@@ -202,26 +206,46 @@ fn measure_team(
     let products = pair(int8, (16 * piece * threads, 256), 64)?;
     let outputs = plan::far_outputs(FOOTPRINTS[FOOTPRINTS.len() - 1], float_bytes);
     let reads = pair(float, (outputs, FAR_INPUTS), 1)?;
-    let mut team = Team { products, reads, ..Team::new(threads) };
-    time_late(&parallel, threads, team.late.values_mut());
+    let (rows, inputs) = SHARED;
+    let [quantizing, _] = pair(int8, (0, inputs), rows)?;
+    let [alone, together] = pair(int8, (shared_piece().1 * threads, inputs), rows)?;
+    let shared = [quantizing, alone, together];
+    let mut team = Team { products, reads, shared, ..Team::new(threads) };
+    team.piece = time_piece(&parallel, threads);
+    time_late(&parallel, threads, team.piece, team.late.values_mut());
     team.slots().flatten().for_each(|value| *value = rounded(*value));
     Ok(team)
 }
 
+fn wait(nanoseconds: f64) {
+    let start = Instant::now();
+    while (start.elapsed().as_nanos() as f64) < nanoseconds {
+        std::hint::spin_loop();
+    }
+}
+
+/// So many pieces that each wait so long.
+fn time_waiting(parallel: &Parallel, pieces: usize, nanoseconds: f64) -> f64 {
+    let start = Instant::now();
+    parallel.run(pieces, &|_| wait(nanoseconds));
+    start.elapsed().as_nanos() as f64
+}
+
+/// What a piece takes besides its work, from very small ones.
+fn time_piece(parallel: &Parallel, threads: usize) -> f64 {
+    let pieces = threads * SMALL_PIECES;
+    let shortest = |parallel: &Parallel| {
+        let times = (0..LATE_ROUNDS).map(|_| time_waiting(parallel, pieces, SMALL_PIECE));
+        times.fold(f64::INFINITY, f64::min)
+    };
+    let (alone, together) = (shortest(&Parallel::Serial), shortest(parallel));
+    ((threads as f64 * together - alone) / pieces as f64).max(0.0)
+}
+
 /// How much later than the calling thread the others take their first piece, after each of the pauses: found from how long pieces
 /// take that wait for the clock.
-fn time_late(parallel: &Parallel, threads: usize, late: &mut [f64]) {
-    let wait = |nanoseconds: f64| {
-        let start = Instant::now();
-        while (start.elapsed().as_nanos() as f64) < nanoseconds {
-            std::hint::spin_loop();
-        }
-    };
-    let time = |parallel: &Parallel| {
-        let start = Instant::now();
-        parallel.run(threads * WAITING_PIECES, &|_| wait(WAITING_PIECE));
-        start.elapsed().as_nanos() as f64
-    };
+fn time_late(parallel: &Parallel, threads: usize, piece: f64, late: &mut [f64]) {
+    let time = |parallel: &Parallel| time_waiting(parallel, threads * WAITING_PIECES, WAITING_PIECE);
     let alone = (0..LATE_ROUNDS).map(|_| time(&Parallel::Serial)).fold(f64::INFINITY, f64::min);
     let mut times = [[0.0; LATE_ROUNDS]; PAUSES.len()];
     for round in 0..LATE_ROUNDS {
@@ -232,11 +256,12 @@ fn time_late(parallel: &Parallel, threads: usize, late: &mut [f64]) {
             times[round] = time(parallel);
         }
     }
+    let besides = piece * (threads * WAITING_PIECES) as f64;
     let others = threads.saturating_sub(1).max(1) as f64;
     for (late, mut times) in late.iter_mut().zip(times) {
         times.sort_by(f64::total_cmp);
         let together = times[LATE_ROUNDS / 2];
-        *late = ((threads as f64 * together - alone) / others).max(0.0);
+        *late = ((threads as f64 * together - alone - besides) / others).max(0.0);
     }
 }
 

@@ -57,8 +57,9 @@ pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
     }
     for footprint in kernel.footprints() {
         let shape = (far_outputs(*footprint, output_bytes), FAR_INPUTS);
-        push(shape, far_part(kernel), 1, true);
-        kernel.waiting_rows().iter().for_each(|rows| push(shape, far_part(kernel), *rows as usize, true));
+        // The fewer the rows, the more of their time is waiting for weights, and the more calls have brought those near before.
+        let rows = kernel.waiting_rows().iter().rev().chain(&[1.0]);
+        rows.for_each(|rows| push(shape, far_part(kernel), *rows as usize, true));
     }
     calls
 }
@@ -116,12 +117,12 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
     let footprints = kernel.footprints();
     for (index, footprint) in footprints.iter().enumerate() {
         let outputs = far_outputs(*footprint, output_bytes);
-        let one = longer(&times, next(), outputs, 1, FAR_INPUTS);
-        times.stall.set(index, one / output_bytes);
-        for (m, rows) in kernel.waiting_rows().iter().enumerate() {
+        for (m, rows) in kernel.waiting_rows().iter().enumerate().rev() {
             let several = longer(&times, next(), outputs, *rows as usize, FAR_INPUTS);
             times.rows_stall.set(m * footprints.len() + index, several / output_bytes);
         }
+        let one = longer(&times, next(), outputs, 1, FAR_INPUTS);
+        times.stall.set(index, one / output_bytes);
     }
     times.rows_stall.make_rising(1, |_| true);
     times.store.make_rising(0, |_| true);
@@ -155,8 +156,8 @@ pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<
     for footprint in kernel.footprints() {
         let (inputs, outputs) = (FAR_INPUTS as f64, far_outputs(*footprint, output_bytes) as f64);
         let several =
-            kernel.waiting_rows().iter().map(|rows| (*rows, times.rows_stall.at(&[*rows, *footprint])));
-        for (rows, stall) in std::iter::once((1.0, times.stall.at(&[*footprint]))).chain(several) {
+            kernel.waiting_rows().iter().rev().map(|rows| (*rows, times.rows_stall.at(&[*rows, *footprint])));
+        for (rows, stall) in several.chain([(1.0, times.stall.at(&[*footprint]))]) {
             let each = output(rows, inputs, part) + stall * output_bytes;
             measured.push(staging(rows, inputs, part) + outputs * each);
         }

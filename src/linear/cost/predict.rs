@@ -5,12 +5,12 @@ use super::super::{blocks, dense, sparse};
 use super::calibration::{Calibration, KERNELS, Kernel, PANEL, STORED_OUTPUTS, Times};
 use super::grid::Grid;
 use super::plan::TILES;
-use super::team::{Cut, Sharing};
+use super::team::{Cut, Loop, QUANTIZED_ROWS, Sharing};
 use super::workload::Workload;
 use crate::error::{Error, Result};
 
-/// Rows of `x` that one thread quantizes at a time.
-const QUANTIZED_ROWS: usize = 8;
+/// Bytes of which the caches of a single core hold no more: what is beyond them comes from farther away, whoever wrote it.
+const NEAR_BYTES: f64 = 1_048_576.0;
 
 /// What a layer is predicted to cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -153,17 +153,8 @@ impl Times {
             }
             _ => 0.0,
         };
-        let panel = match header.height {
-            0 => dense::MOST_ROWS,
-            1 => sparse::cut(rows).most(),
-            _ => LANES,
-        };
-        let by_rows = |piece| Cut { sizes: (rows, 1), piece: (piece, 1) };
-        let cut = Cut { sizes: (padded, outputs), piece };
-        team.call(
-            call,
-            &[(quantizing, by_rows(QUANTIZED_ROWS)), (staging - quantizing, by_rows(panel)), (products, cut)],
-        )
+        let times = [quantizing, staging - quantizing, products];
+        team.call(call, &loops(header, rows, times, Cut { sizes: (padded, outputs), piece }))
     }
 
     /// What a single row takes longer because not all outputs of a piece come in the numbers that its kernel takes at once.
@@ -195,4 +186,28 @@ impl Times {
         };
         whole as f64 * if whole > 0 { at(most) } else { 0.0 } + rest
     }
+}
+
+/// What a call does, loop after loop: quantizing `x`, laying rows side by side, multiplying in pieces of `y`.
+fn loops(header: &Header, rows: usize, times: [f64; 3], products: Cut) -> [Loop; 3] {
+    let elements = rows as f64 * header.inputs as f64;
+    let (codes, turned) = match header.format {
+        Format::Int8 | Format::Int4 => (elements, 0.0),
+        Format::SparseInt8 => (elements, elements),
+        _ => (0.0, 4.0 * elements),
+    };
+    let [codes, turned] = [codes, turned].map(|bytes| bytes.min(NEAR_BYTES));
+    let panel = match header.height {
+        0 => dense::MOST_ROWS,
+        1 => sparse::cut(rows).most(),
+        _ => LANES,
+    };
+    let by_rows = |piece| Cut { sizes: (rows, 1), piece: (piece, 1) };
+    let [quantizing, turning, multiplying] = times;
+    let read = if turned > 0.0 { turned } else { codes };
+    [
+        Loop { time: quantizing, cut: by_rows(QUANTIZED_ROWS), written: codes, read: 0.0 },
+        Loop { time: turning, cut: by_rows(panel), written: turned, read: codes },
+        Loop { time: multiplying, cut: products, written: 0.0, read },
+    ]
 }

@@ -16,7 +16,8 @@ const EXPLANATION: &str = "\
 # `stall`: a byte of weights more, in layers of 2^20, 2^22, 2^23, 2^24 and 2^25.5 bytes (blocks of one output: without the last), for
 # one row; `rows-stall.M` for M rows.
 # `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many; how late the others come when they had
-# nothing to do for 0, 10, 20, 40, 80 and 320 microseconds; calls of one thread and of all: many pieces of products, weights read
+# nothing to do for 0, 10, 20, 40, 80 and 320 microseconds; a piece besides its work; calls that quantize 64 rows of 2224
+# inputs, that multiply them as well, and that on all threads; calls of one thread and of all: many pieces of products, weights read
 # from memory.
 ";
 
