@@ -238,37 +238,6 @@ fn the_worst_sums_do_not_overflow() {
     ));
 }
 
-/// Of a row alone the weights are taken eight at a time, the last eight again where they are not a multiple: none counts twice,
-/// and what is infinite is not multiplied with 0.
-#[test]
-fn a_row_alone_counts_each_weight_of_a_sparse_layer_once() {
-    const INPUTS: usize = 50;
-    // Output `n` has `n` weights, at its first, third, ... or last inputs.
-    for ends in [false, true] {
-        let w = Array2::from_shape_fn((26, INPUTS), |(n, k)| {
-            let place = if ends { INPUTS - 1 - k } else { k / 2 };
-            let alive = place < n && (ends || k % 2 == 0);
-            if alive { (1 + (n + k) % 7) as f32 } else { 0.0 }
-        });
-        let layer = PackedLinear::new(Weights::from(w.view()).sparse()).unwrap();
-        for infinite in [None, Some(0), Some(6), Some(INPUTS - 1)] {
-            let x = Array2::from_shape_fn((1, INPUTS), |(_, k)| {
-                if infinite == Some(k) { f32::INFINITY } else { k as f32 - 20.0 }
-            });
-            let product = |n: usize| {
-                let alive = (0..INPUTS).filter(|&k| w[[n, k]] != 0.0);
-                alive.map(|k| w[[n, k]] * x[[0, k]]).sum::<f32>()
-            };
-            let expected: Vec<f32> = (0..26).map(product).collect();
-            for context in every_isa() {
-                let mut y = Array2::<f32>::zeros((1, 26));
-                context.scope(|| layer.forward(x.view(), y.view_mut())).unwrap();
-                assert_eq!(y.as_slice().unwrap(), expected, "{context:?}, {infinite:?} is infinite");
-            }
-        }
-    }
-}
-
 /// Dynamic quantization of a row, as the documentation of ONNX DynamicQuantizeLinear has it.
 fn dynamic(row: &[f32]) -> (f32, i32, Vec<i32>) {
     let low = row.iter().copied().fold(0.0, f32::min);

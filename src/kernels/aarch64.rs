@@ -11,7 +11,7 @@ use super::aarch64_int4_float;
 use super::aarch64_matrix::Smmla;
 use super::cast;
 use super::dispatch::{Operation, Token, interleave};
-use super::dot::{Group, LANES, RowBlock, TILE};
+use super::dot::{Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Tile, Nibbles};
 use crate::element::DType;
 use half::f16;
@@ -101,15 +101,16 @@ impl<D: Dot> Token for Neon<D> {
     }
 
     #[inline(always)]
-    fn multiply_places<const G: usize>(
+    fn multiply_places<const P: usize, const G: usize>(
         self,
         columns: &[[[f32; LANES]; G]],
-        places: &[[u8; 2]],
-        values: &[[u8; 4]],
-        sums: &mut [[f32; LANES]; G],
+        lists: [List<'_>; P],
+        sums: &mut [[[f32; LANES]; G]; P],
     ) {
-        // SAFETY: the token proves NEON.
-        unsafe { aarch64_float::multiply_places(columns, places, values, sums) }
+        for (sums, (places, values)) in sums.iter_mut().zip(lists) {
+            // SAFETY: the token proves NEON.
+            unsafe { aarch64_float::multiply_places(columns, places, values, sums) }
+        }
     }
 
     #[inline(always)]
@@ -200,7 +201,9 @@ impl<D: Dot> Token for Neon<D> {
                 }
             }
         }
-        interleave(rows.map(|row| &row[done..]), panel.get_mut(done * step..).unwrap_or_default(), step);
+        if done < len {
+            interleave(rows.map(|row| &row[done..]), panel.get_mut(done * step..).unwrap_or_default(), step);
+        }
     }
 
     #[inline(always)]

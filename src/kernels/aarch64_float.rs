@@ -232,8 +232,7 @@ pub(super) unsafe fn multiply_places<const G: usize>(
     unsafe {
         match G {
             1 => place_ways::<G, 4>(columns, places, values, sums),
-            2 => place_ways::<G, 2>(columns, places, values, sums),
-            _ => place_ways::<G, 1>(columns, places, values, sums),
+            _ => place_ways::<G, 2>(columns, places, values, sums),
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::aarch64::Run;
 use super::cast;
 use super::channels;
-use super::dot::{self, BLOCK, Group, LANES, RowBlock, Staged, TILE};
+use super::dot::{self, BLOCK, Group, LANES, List, RowBlock, Staged, TILE};
 use super::int4::{self, Int4Row, Int4Tile, Nibbles};
 use super::int4_float;
 use super::isa::{Isa, Level};
@@ -142,21 +142,25 @@ pub(crate) trait Token: Copy {
         false
     }
 
-    /// `sums[g][r] += sum over j of columns[places[j]][g][r] * values[j]`, in an order that depends on `G` and the
-    /// instruction set; places (little-endian u16) past the last column count nothing; values are little-endian f32.
+    /// `sums[p][g][lane] += sum over j of columns[places[j]][g][lane] * values[j]` for the places and values of list `p`, in an
+    /// order that depends on the instruction set; places (little-endian u16) past the last column count nothing; values are
+    /// little-endian f32.
+    ///
+    /// Where places rise, several lists read the same columns at about the same time.
     #[inline(always)]
-    fn multiply_places<const G: usize>(
+    fn multiply_places<const P: usize, const G: usize>(
         self,
         columns: &[[[f32; LANES]; G]],
-        places: &[[u8; 2]],
-        values: &[[u8; 4]],
-        sums: &mut [[f32; LANES]; G],
+        lists: [List<'_>; P],
+        sums: &mut [[[f32; LANES]; G]; P],
     ) {
-        for (place, value) in places.iter().zip(values) {
-            let Some(column) = columns.get(usize::from(u16::from_le_bytes(*place))) else { continue };
-            let value = f32::from_le_bytes(*value);
-            for (sum, x) in sums.as_flattened_mut().iter_mut().zip(column.as_flattened()) {
-                *sum = self.multiply_add(value, *x, *sum);
+        for (sums, (places, values)) in sums.iter_mut().zip(lists) {
+            for (place, value) in places.iter().zip(values) {
+                let Some(column) = columns.get(usize::from(u16::from_le_bytes(*place))) else { continue };
+                let value = f32::from_le_bytes(*value);
+                for (sum, x) in sums.as_flattened_mut().iter_mut().zip(column.as_flattened()) {
+                    *sum = self.multiply_add(value, *x, *sum);
+                }
             }
         }
     }

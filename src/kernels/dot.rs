@@ -9,6 +9,9 @@ pub(crate) const LANES: usize = 16;
 /// Codes that are staged at a time.
 pub(crate) const BLOCK: usize = 64;
 
+/// The places and the values of an output's weights: little-endian u16 and f32.
+pub(crate) type List<'a> = (&'a [[u8; 2]], &'a [[u8; 4]]);
+
 /// Four inputs of one output, or of one row: what a dot-product instruction takes at once.
 pub(crate) type Group<T> = [T; 4];
 

@@ -2,7 +2,7 @@
 
 use super::cast;
 use super::dispatch::Token;
-use super::dot::{Group, LANES, RowBlock, TILE};
+use super::dot::{Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
 use super::x86_64::Avx2;
 use super::{x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places};
@@ -55,15 +55,14 @@ impl Token for Avx2 {
     }
 
     #[inline(always)]
-    fn multiply_places<const G: usize>(
+    fn multiply_places<const P: usize, const G: usize>(
         self,
         columns: &[[[f32; LANES]; G]],
-        places: &[[u8; 2]],
-        values: &[[u8; 4]],
-        sums: &mut [[f32; LANES]; G],
+        lists: [List<'_>; P],
+        sums: &mut [[[f32; LANES]; G]; P],
     ) {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_float::multiply_places_avx2(columns, places, values, sums) }
+        unsafe { x86_64_places::multiply_places_avx2(columns, lists, sums) }
     }
 
     #[inline(always)]

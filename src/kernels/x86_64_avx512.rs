@@ -2,7 +2,7 @@
 
 use super::cast;
 use super::dispatch::{Token, interleave};
-use super::dot::{BLOCK, Group, LANES, RowBlock, TILE};
+use super::dot::{BLOCK, Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
 use super::x86_64::Avx512;
 use super::{x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places};
@@ -72,15 +72,14 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
-    fn multiply_places<const G: usize>(
+    fn multiply_places<const P: usize, const G: usize>(
         self,
         columns: &[[[f32; LANES]; G]],
-        places: &[[u8; 2]],
-        values: &[[u8; 4]],
-        sums: &mut [[f32; LANES]; G],
+        lists: [List<'_>; P],
+        sums: &mut [[[f32; LANES]; G]; P],
     ) {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_float::multiply_places_avx512(columns, places, values, sums) }
+        unsafe { x86_64_places::multiply_places_avx512(columns, lists, sums) }
     }
 
     #[inline(always)]
@@ -269,7 +268,9 @@ impl Token for Avx512 {
             }
         }
         let done = len - len % width;
-        interleave(rows.map(|row| &row[done..]), panel.get_mut(done * step..).unwrap_or_default(), step);
+        if done < len {
+            interleave(rows.map(|row| &row[done..]), panel.get_mut(done * step..).unwrap_or_default(), step);
+        }
     }
 
     #[inline(always)]

@@ -48,8 +48,8 @@ impl Epilogue {
 
 /// The end of an integer product.
 pub(super) trait Finish: Copy + Sync {
-    /// What a sum becomes.
-    type Value: Copy + Default;
+    /// What a sum becomes; of 4 bytes.
+    type Value: Pod + Default;
     /// What `y` holds.
     type Out: Pod + Default + Send;
 

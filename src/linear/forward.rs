@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::kernels::MIDDLE;
 use crate::quant::Code;
 use half::{bf16, f16};
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, Slice};
 
 impl PackedLinear<'_> {
     /// How many bytes [`forward_with`](PackedLinear::forward_with) and
@@ -25,15 +25,25 @@ impl PackedLinear<'_> {
     pub fn scratch_bytes(&self, rows: usize) -> Result<usize> {
         let (inputs, padded) = (self.in_features(), self.padded_inputs());
         // The panels of a blocked layer, on any instruction set, are no wider than those of any other.
-        let turned = || rows.checked_next_multiple_of(sparse::cut(rows).most());
+        let turned = |rows: usize, cut: Cut| rows.checked_next_multiple_of(cut.most());
         let bytes = match self.format() {
             _ if self.is_dense_float() => {
                 let turned = rows.checked_next_multiple_of(dense::MOST_ROWS);
                 turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
             }
-            Format::SparseF32 => turned().and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4)),
-            Format::SparseInt8 => CodeRows::scratch_bytes(rows, padded, self.spans())
-                .and_then(|codes| Scratch::bytes_for(turned()?.checked_mul(padded)?, 2)?.checked_add(codes)),
+            Format::SparseF32 => {
+                let turned = match self.is_blocked() {
+                    true => turned(rows, sparse::float_cut(rows)),
+                    false => turned(rows.min(sparse::stretch(inputs)), sparse::float_cut(rows)),
+                };
+                // All of `x` is something that can exist.
+                let fits = rows.checked_mul(inputs).and_then(|len| len.checked_mul(4)).is_some();
+                turned.filter(|_| fits).and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
+            }
+            Format::SparseInt8 => CodeRows::scratch_bytes(rows, padded, self.spans()).and_then(|codes| {
+                Scratch::bytes_for(turned(rows, sparse::int8_cut(rows))?.checked_mul(padded)?, 2)?
+                    .checked_add(codes)
+            }),
             _ => CodeRows::scratch_bytes(rows, padded, self.spans()),
         };
         bytes
@@ -235,10 +245,27 @@ impl PackedLinear<'_> {
                 sparse::float_row(context, self, x.row(context, &mut scratch), y);
             }
             Format::SparseF32 => {
-                let turned = self.turned(context, x, sparse::cut(x.rows()), &mut scratch);
-                sparse::float(context, self, turned, y);
+                self.multiply_sparse_floats(context, x, y, scratch);
             }
             _ => dense::float::<f32, Y>(context, self, self.panels(context, x, scratch), y),
+        }
+    }
+
+    /// A sparse layer of single weights, some rows of `x` at a time: what is turned is read from caches.
+    fn multiply_sparse_floats<Y: Operand>(
+        &self,
+        context: &Context,
+        x: FloatView<'_>,
+        mut y: ArrayViewMut2<'_, Y>,
+        mut scratch: Scratch<'_>,
+    ) {
+        let (rows, stretch) = (x.rows(), sparse::stretch(self.in_features()));
+        let turned = scratch.take(sparse::float_cut(rows).room(rows.min(stretch)) * self.in_features());
+        for first in (0..rows).step_by(stretch) {
+            let stretch = Slice::from(first..rows.min(first + stretch));
+            let y = y.slice_axis_mut(Axis(0), stretch);
+            turn(context, x.slice_rows(stretch), sparse::float_cut(y.nrows()), turned);
+            sparse::float(context, self, turned, y);
         }
     }
 
@@ -264,11 +291,7 @@ impl PackedLinear<'_> {
         scratch: &mut Scratch<'s>,
     ) -> &'s [f32] {
         let turned = scratch.take(cut.room(x.rows()) * self.in_features());
-        match x {
-            FloatView::F32(x) => turn_floats(context, &x, cut, turned),
-            FloatView::F16(x) => turn_floats(context, &x, cut, turned),
-            FloatView::Bf16(x) => turn_floats(context, &x, cut, turned),
-        }
+        turn(context, x, cut, turned);
         turned
     }
 
@@ -324,12 +347,20 @@ impl PackedLinear<'_> {
             return dense::int8(context, self, finish, &codes, y);
         }
         let (rows, padded) = (y.nrows(), self.padded_inputs());
-        let cut = if self.is_blocked() { blocks::cut(context) } else { sparse::cut(rows) };
+        let cut = if self.is_blocked() { blocks::cut(context) } else { sparse::int8_cut(rows) };
         let turned = scratch.take(cut.room(rows) * padded * context.isa().run(StagedBytes));
         turn_codes(context, codes.codes, (rows, padded), cut, turned);
         if self.is_blocked() {
             return blocks::int8(context, self, finish, turned, &codes, y);
         }
         sparse::int8(context, self, finish, turned, (codes.scales, codes.zero_points), padded, y);
+    }
+}
+
+fn turn(context: &Context, x: FloatView<'_>, cut: Cut, turned: &mut [f32]) {
+    match x {
+        FloatView::F32(x) => turn_floats(context, &x, cut, turned),
+        FloatView::F16(x) => turn_floats(context, &x, cut, turned),
+        FloatView::Bf16(x) => turn_floats(context, &x, cut, turned),
     }
 }

@@ -334,6 +334,7 @@ impl PackedLinear<'_> {
         self.section(&self.sections.values).get(start..).unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn bias_of(&self, output: usize) -> f32 {
         f32::from_le_bytes(element(self.bias(), output))
     }
@@ -402,6 +403,7 @@ impl<'a, const N: usize> Stored<'a, N> {
 }
 
 /// Element `index` of a section; zeros past its end.
+#[inline]
 fn element(section: &[u8], index: usize) -> [u8; 4] {
     section.as_chunks::<4>().0.get(index).copied().unwrap_or_default()
 }

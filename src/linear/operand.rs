@@ -7,7 +7,7 @@ use crate::element::Element;
 use crate::element::private::{FloatView, WidenToken};
 use crate::quant::{Code, CodeType, Divisor};
 use bytemuck::Pod;
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, Axis, Slice};
 
 /// What a layer reads and writes: numbers ([`f32`], [`struct@f16`](half::f16), [`bf16`](half::bf16)), or codes of them
 /// ([`i8`], [`u8`]). Sealed.
@@ -72,6 +72,14 @@ impl<'a> FloatView<'a> {
             FloatView::F32(x) => x.nrows(),
             FloatView::F16(x) => x.nrows(),
             FloatView::Bf16(x) => x.nrows(),
+        }
+    }
+
+    pub(super) fn slice_rows(&self, rows: Slice) -> FloatView<'_> {
+        match self {
+            FloatView::F32(x) => FloatView::F32(x.slice_axis(Axis(0), rows)),
+            FloatView::F16(x) => FloatView::F16(x.slice_axis(Axis(0), rows)),
+            FloatView::Bf16(x) => FloatView::Bf16(x.slice_axis(Axis(0), rows)),
         }
     }
 

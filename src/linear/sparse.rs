@@ -3,7 +3,7 @@
 //! Activations are turned first, so that the rows of an input lie side by side. A weight is then one broadcast and one
 //! multiply-add for every 4 to 16 rows, and its place only chooses which input to read.
 
-use super::finish::{Epilogue, Finish};
+use super::finish::{Epilogue, Finish, Scaled};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
 use super::operand::Operand;
@@ -16,28 +16,42 @@ use ndarray::ArrayViewMut2;
 /// Products in a piece, about.
 const PIECE: usize = 1 << 19;
 
-/// The most rows side by side.
-const MOST: usize = 4 * LANES;
+/// The outputs whose weights are multiplied at the same time.
+const TOGETHER: usize = 4;
 
-/// How many rows lie side by side when there are `rows`.
-fn lanes(rows: usize) -> usize {
-    match rows.div_ceil(LANES) {
+/// Bytes of `x`: when the weights of an output read fewer, the first cache still has them for the outputs that follow.
+const REREAD: usize = 20 << 10;
+
+/// How rows of codes are laid side by side.
+pub(super) fn int8_cut(rows: usize) -> Cut {
+    Cut::Padded(match rows.div_ceil(LANES) {
         0 | 1 => LANES,
         2 => 2 * LANES,
-        _ => MOST,
-    }
+        _ => 4 * LANES,
+    })
 }
 
-/// How `rows` rows are laid side by side.
-pub(super) fn cut(rows: usize) -> Cut {
-    Cut::Padded(lanes(rows))
+/// How rows of floats are laid side by side. More than two groups would read the weights less often, but an input of more rows
+/// is less likely to be in the first cache still when another output needs it.
+pub(super) fn float_cut(rows: usize) -> Cut {
+    Cut::Padded(if rows <= LANES { LANES } else { 2 * LANES })
+}
+
+/// Bytes of floats that are turned before the products of any: the second cache and the last have them still, and there are
+/// panels for several threads.
+const STRETCH: usize = 2 << 20;
+
+/// How many rows of so many floats are turned at a time: whole panels.
+pub(super) fn stretch(inputs: usize) -> usize {
+    let panel = 2 * LANES;
+    (STRETCH / (inputs * 4).max(1)).max(4 * panel).next_multiple_of(panel)
 }
 
 /// The tile of `y` that one thread computes at a time, for so many weights of an output that are not zero, and so many rows
 /// side by side.
 pub(super) fn piece(non_zeros: usize, lanes: usize) -> (usize, usize) {
     let work = non_zeros.saturating_mul(lanes);
-    (lanes, PIECE / work.max(1) + 1)
+    (lanes, (PIECE / work.max(1) + 1).next_multiple_of(WAITING))
 }
 
 /// A sparse f32 layer; `turned` as `turn_floats` made it for `lanes`.
@@ -47,18 +61,18 @@ pub(super) fn float<Y: Operand>(
     turned: &[f32],
     y: ArrayViewMut2<'_, Y>,
 ) {
-    let epilogue = Epilogue::of(layer);
-    let lanes = lanes(y.nrows());
+    let finish = Scaled::new(Epilogue::of(layer));
+    let lanes = float_cut(y.nrows()).most();
     for_each_tile(context, y, piece(layer.non_zeros_of_output(), lanes), |at, tile| {
         let block = turned.get(at.0 * layer.in_features()..).unwrap_or_default();
-        let operation = Float { layer, epilogue, block, lanes, first: at.1, tile };
+        let operation = Float { layer, finish, block, lanes, first: at.1, tile };
         context.isa().run(operation);
     });
 }
 
 struct Float<'a, Y> {
     layer: &'a PackedLinear<'a>,
-    epilogue: Epilogue,
+    finish: Scaled<Y>,
     /// From the block of lanes on.
     block: &'a [f32],
     lanes: usize,
@@ -70,9 +84,8 @@ impl<Y: Operand> Operation for Float<'_, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(self, token: T) {
-        match self.lanes {
-            LANES => self.multiply::<T, 1>(token),
-            MOST => self.multiply::<T, 4>(token),
+        match self.lanes / LANES {
+            1 => self.multiply::<T, 1>(token),
             _ => self.multiply::<T, 2>(token),
         }
     }
@@ -84,67 +97,67 @@ impl<Y: Operand> Float<'_, Y> {
         let block = self.block.get(..self.layer.in_features() * G * LANES).unwrap_or_default();
         let columns: &[[[f32; LANES]; G]] = block.as_chunks::<LANES>().0.as_chunks::<G>().0;
         let stored = self.layer.stored::<4>();
-        let mut waiting = Columns::<Y, G>::new();
-        for col in 0..self.tile.cols() {
-            let output = self.first + col;
-            let (places, values) = stored.of(output);
-            // The bias is there from the start: a loop that adds it afterwards is turned into gathers across the groups.
-            let mut sums = [[self.layer.bias_of(output); LANES]; G];
-            token.multiply_places(columns, places, values, &mut sums);
-            let mut out = [[Y::default(); LANES]; G];
-            for group in 0..G {
-                out[group] = self.epilogue.finish(token, sums[group]);
-            }
-            waiting.add(token, &mut self.tile, col, out);
-        }
-    }
-}
-
-/// Columns of `y` that wait until there are enough of them to be written as rows: single elements a row apart would all
-/// fall into a few sets of the first cache.
-struct Columns<Y, const G: usize> {
-    columns: [[[Y; LANES]; G]; WAITING],
-}
-
-/// How many columns wait.
-const WAITING: usize = LANES;
-
-impl<Y: Pod + Default, const G: usize> Columns<Y, G> {
-    #[inline(always)]
-    fn new() -> Self {
-        Columns { columns: [[[Y::default(); LANES]; G]; WAITING] }
-    }
-
-    /// Adds column `col` (they come in order), and writes what waits when it is the last.
-    #[inline(always)]
-    fn add<T: Token>(&mut self, token: T, tile: &mut TileMut<'_, Y>, col: usize, column: [[Y; LANES]; G]) {
-        let place = col % WAITING;
-        self.columns[place] = column;
-        if place + 1 < WAITING && col + 1 < tile.cols() {
-            return;
-        }
-        for group in 0..tile.rows().div_ceil(LANES).min(G) {
-            let mut rows = [[Y::default(); WAITING]; LANES];
-            if size_of::<Y>() == 4 {
-                let mut columns: [&[[u8; 4]]; WAITING] = [&[]; WAITING];
-                for (slot, column) in columns.iter_mut().zip(&self.columns) {
-                    *slot = bytemuck::cast_slice(&column[group]);
+        let together = self.layer.non_zeros_of_output() * G * LANES * 4 > REREAD;
+        let mut waiting = Waiting::<f32, G>::new();
+        for start in (0..self.tile.cols()).step_by(WAITING) {
+            for (place, sums) in waiting.values.as_chunks_mut::<TOGETHER>().0.iter_mut().enumerate() {
+                let place = place * TOGETHER;
+                self.tile.expect_store((place * G, TOGETHER * G), (start, WAITING));
+                let mut lists: [(&[_], &[_]); TOGETHER] = [(&[], &[]); TOGETHER];
+                for p in 0..TOGETHER {
+                    let output = self.first + start + place + p;
+                    if start + place + p < self.tile.cols() {
+                        lists[p] = stored.of(output);
+                    }
+                    // The bias is there from the start: a loop that adds it afterwards is turned into gathers across groups.
+                    sums[p] = [[self.layer.bias_of(output); LANES]; G];
                 }
-                let rows: &mut [[u8; 4]] = bytemuck::cast_slice_mut(rows.as_flattened_mut());
-                token.interleave(columns, rows.as_chunks_mut().0, 1);
-            } else {
-                for (c, column) in self.columns.iter().enumerate() {
-                    for (row, value) in rows.iter_mut().zip(&column[group]) {
-                        row[c] = *value;
+                if together {
+                    token.multiply_places(columns, lists, sums);
+                } else {
+                    for p in 0..TOGETHER {
+                        token.multiply_places(columns, [lists[p]], std::array::from_mut(&mut sums[p]));
                     }
                 }
             }
+            waiting.write(token, self.finish, &mut self.tile, start);
+        }
+    }
+}
+
+/// Sums that wait until those of enough outputs are there to be written as rows: single elements a row apart would all fall
+/// into a few sets of the first cache.
+struct Waiting<V, const G: usize> {
+    values: [[[V; LANES]; G]; WAITING],
+}
+
+/// The sums of how many outputs wait. As many as there are lanes, so each brings the cache lines of `G` rows.
+const WAITING: usize = LANES;
+
+impl<V: Pod + Default, const G: usize> Waiting<V, G> {
+    fn new() -> Self {
+        Waiting { values: [[[V::default(); LANES]; G]; WAITING] }
+    }
+
+    /// Writes those of the outputs from `start` on, as many as the tile has.
+    #[inline(always)]
+    fn write<T: Token, F: Finish<Value = V>>(
+        &self,
+        token: T,
+        finish: F,
+        tile: &mut TileMut<'_, F::Out>,
+        start: usize,
+    ) {
+        for group in 0..tile.rows().div_ceil(LANES).min(G) {
+            let mut columns: [&[[u8; 4]]; WAITING] = [&[]; WAITING];
+            for (column, values) in columns.iter_mut().zip(&self.values) {
+                *column = bytemuck::cast_slice(&values[group]);
+            }
+            let mut rows = [[V::default(); WAITING]; LANES];
+            token.interleave(columns, bytemuck::cast_slice_mut(rows.as_flattened_mut()).as_chunks_mut().0, 1);
+            let mut block = tile.block::<LANES, WAITING>(group * LANES, start);
             for (row, values) in rows.into_iter().enumerate() {
-                if place + 1 == WAITING {
-                    tile.store(group * LANES + row, col - place, values);
-                } else {
-                    tile.store_row(group * LANES + row, col - place, &values[..=place]);
-                }
+                block.store(row, finish.convert(token, values));
             }
         }
     }
@@ -198,7 +211,7 @@ pub(super) fn int8<F: Finish>(
     padded: usize,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    let lanes = lanes(y.nrows());
+    let lanes = int8_cut(y.nrows()).most();
     for_each_tile(context, y, piece(layer.non_zeros_of_output(), lanes), |at, tile| {
         let scales = scales.get(at.0..).unwrap_or_default();
         let zero_points = zero_points.get(at.0..).unwrap_or_default();
@@ -223,10 +236,10 @@ impl<F: Finish> Operation for Int8<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(self, token: T) {
-        match self.lanes {
-            LANES => self.multiply::<T, 1>(token),
-            MOST => self.multiply::<T, 4>(token),
-            _ => self.multiply::<T, 2>(token),
+        match self.lanes / LANES {
+            1 => self.multiply::<T, 1>(token),
+            2 => self.multiply::<T, 2>(token),
+            _ => self.multiply::<T, 4>(token),
         }
     }
 }
@@ -247,18 +260,18 @@ impl<F: Finish> Int8<'_, F> {
             *slot = *zero;
         }
         let stored = self.layer.stored::<GROUP>();
-        let mut waiting = Columns::<F::Out, G>::new();
-        for col in 0..self.tile.cols() {
-            let output = self.at.1 + col;
-            let (places, blocks) = stored.of(output);
-            let mut sums = [[0; LANES]; G];
-            token.dot_blocks(columns, places, bytemuck::cast_slice(blocks), &mut sums);
-            let (column_sum, column_scale) = self.layer.sum_and_scale_of(output);
-            let bias = self.layer.bias_of(output);
-            // One loop over all lanes: inside one over groups, the lanes would be gathered across the groups.
-            let mut values = [[F::Value::default(); LANES]; G];
-            {
-                let values = values.as_flattened_mut();
+        let mut waiting = Waiting::<F::Value, G>::new();
+        for start in (0..self.tile.cols()).step_by(WAITING) {
+            for place in 0..WAITING.min(self.tile.cols() - start) {
+                self.tile.expect_store((place * G, G), (start, WAITING));
+                let output = self.at.1 + start + place;
+                let (places, blocks) = stored.of(output);
+                let mut sums = [[0; LANES]; G];
+                token.dot_blocks(columns, places, bytemuck::cast_slice(blocks), &mut sums);
+                let (column_sum, column_scale) = self.layer.sum_and_scale_of(output);
+                let bias = self.layer.bias_of(output);
+                // One loop over all lanes: inside one over groups, the lanes would be gathered across the groups.
+                let values = waiting.values[place].as_flattened_mut();
                 let sums = sums.as_flattened();
                 let zero_points = zero_points.as_flattened();
                 let scales = scales.as_flattened();
@@ -267,11 +280,7 @@ impl<F: Finish> Int8<'_, F> {
                     values[i] = F::value(sum, scales[i] * column_scale, bias);
                 }
             }
-            let mut out = [[F::Out::default(); LANES]; G];
-            for group in 0..G {
-                out[group] = self.finish.convert(token, values[group]);
-            }
-            waiting.add(token, &mut self.tile, col, out);
+            waiting.write(token, self.finish, &mut self.tile, start);
         }
     }
 }

@@ -124,7 +124,7 @@ impl Times {
         let piece = match header.height {
             0 if header.format.is_integer() => dense::piece(rows, header.inputs),
             0 => dense::float_piece((rows, header.outputs), header.inputs),
-            1 => sparse::piece(per_output, sparse::cut(rows).most()),
+            1 => sparse::piece(per_output, lanes(header.format, rows)),
             _ => blocks::piece(per_output, rows),
         };
         let products = |rows: usize| outputs as f64 * self.output_of(rows, inputs, part);
@@ -199,7 +199,7 @@ fn loops(header: &Header, rows: usize, times: [f64; 3], products: Cut) -> [Loop;
     let [codes, turned] = [codes, turned].map(|bytes| bytes.min(NEAR_BYTES));
     let panel = match header.height {
         0 => dense::MOST_ROWS,
-        1 => sparse::cut(rows).most(),
+        1 => lanes(header.format, rows),
         _ => LANES,
     };
     let by_rows = |piece| Cut { sizes: (rows, 1), piece: (piece, 1) };
@@ -210,4 +210,12 @@ fn loops(header: &Header, rows: usize, times: [f64; 3], products: Cut) -> [Loop;
         Loop { time: turning, cut: by_rows(panel), written: turned, read: codes },
         Loop { time: multiplying, cut: products, written: 0.0, read },
     ]
+}
+
+/// Rows that a sparse layer of single outputs takes at a time.
+fn lanes(format: Format, rows: usize) -> usize {
+    match format {
+        Format::SparseInt8 => sparse::int8_cut(rows).most(),
+        _ => sparse::float_cut(rows).most(),
+    }
 }
