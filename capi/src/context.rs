@@ -7,7 +7,7 @@ use crate::status::{Failure, TERSOR_E_THREAD, tersor_status};
 use crate::threads::{HostThreads, Pool};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::{Arc, OnceLock};
-use tersor::{Context, Isa, Parallel, ParallelFor};
+use tersor::{Context, Error, Isa, Parallel, ParallelFor};
 
 /// The instruction set and the threads that calls use. Any number of threads may use one at the same time.
 ///
@@ -98,7 +98,12 @@ pub unsafe extern "C" fn tersor_context_create(
         let out = caller.out("out_context", out_context)?;
         let mut context = Context::new()?.with_parallel(Parallel::Serial);
         if let Some(name) = caller.string("options.isa", options.isa)? {
-            context = context.with_isa(Isa::named(name)?);
+            context = context.with_isa(Isa::named(name).map_err(|error| match error {
+                Error::Isa { value, available, .. } => {
+                    Error::Isa { argument: "options.isa".into(), value, available }
+                }
+                other => other,
+            })?);
         }
         if options.threads > MAX_THREADS {
             return Err(Failure::out_of_range(

@@ -340,7 +340,10 @@ impl Caller {
         let string = unsafe { CStr::from_ptr(pointer) };
         match string.to_str() {
             Ok(string) => Ok(Some(string)),
-            Err(_) => Err(Failure::out_of_range(argument, string.to_string_lossy(), "UTF-8")),
+            Err(error) => {
+                let what = format!("no text from byte {} on", error.valid_up_to());
+                Err(Failure::out_of_range(argument, what, "UTF-8"))
+            }
         }
     }
 

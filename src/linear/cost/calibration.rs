@@ -184,12 +184,15 @@ pub(super) fn is_whole(rows: f64) -> bool {
     rows == 1.0 || rows % PANEL as f64 == 0.0
 }
 
-/// Four significant digits; nothing of what is far below any clock, and only there because numbers were added and taken off.
+/// No time is longer, in nanoseconds: sums and products of times stay finite.
+pub(super) const LONGEST: f64 = 1e15;
+
+/// Four significant digits, at most [`LONGEST`]; nothing of what is far below any clock, and only there because numbers were added and taken off.
 pub(super) fn rounded(value: f64) -> f64 {
     if value < 1e-9 {
         return 0.0;
     }
-    format!("{value:.3e}").parse().unwrap_or(0.0)
+    format!("{:.3e}", value.min(LONGEST)).parse().unwrap_or(0.0)
 }
 
 /// What layers cost on a machine, measured in less than a second by running small ones.

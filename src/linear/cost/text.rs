@@ -1,6 +1,6 @@
 //! A calibration as text, to be saved and read.
 
-use super::calibration::{Calibration, KERNELS, Kernel, Times};
+use super::calibration::{Calibration, KERNELS, Kernel, LONGEST, Times};
 use super::team::Team;
 use crate::error::{Error, Result};
 use std::fmt;
@@ -20,9 +20,6 @@ const EXPLANATION: &str = "\
 # inputs, that multiply them as well, and that on all threads; calls of one thread and of all: many pieces of products, weights read
 # from memory.
 ";
-
-/// No time is longer than this: sums and products of times stay finite.
-const LONGEST: f64 = 1e15;
 
 impl fmt::Display for Calibration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
