@@ -61,3 +61,22 @@ fn outputs_of_any_number_of_weights_count_each_once() {
         }
     }
 }
+
+/// Of many rows some are turned and multiplied before the others; the last of them are fewer.
+#[test]
+fn rows_of_any_number_are_multiplied_each_once() {
+    const INPUTS: usize = 4100;
+    let w =
+        Array2::from_shape_fn((5, INPUTS), |(n, k)| if (n + k) % 9 == 0 { (1 + k % 7) as f32 } else { 0.0 });
+    let layer = PackedLinear::new(Weights::from(w.view()).sparse()).unwrap();
+    for rows in [128, 129, 256, 300] {
+        let x = Array2::from_shape_fn((rows, INPUTS), |(m, k)| ((3 * m + k) % 11) as f32 - 5.0);
+        let expected = x.dot(&w.t());
+        for context in every_isa() {
+            let mut y = Array2::<f32>::zeros((rows, 5));
+            let mut scratch = vec![0; layer.scratch_bytes(rows).unwrap()];
+            context.scope(|| layer.forward_with(x.view(), y.view_mut(), &mut scratch)).unwrap();
+            assert_eq!(y, expected, "{rows} rows, {context:?}");
+        }
+    }
+}

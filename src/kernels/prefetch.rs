@@ -9,7 +9,7 @@ const AHEAD: usize = 1024;
 #[cfg(kernels = "x86_64")]
 pub(super) const RUN: usize = 4;
 
-/// Says that a line will soon be written.
+/// Says that a line will soon be read or written.
 #[inline(always)]
 pub(super) fn near(address: *const i8) {
     #[cfg(kernels = "x86_64")]

@@ -331,8 +331,8 @@ unsafe fn row_avx512<const SIZE: usize, const N: usize, const FAR: bool>(
     load: impl Fn(*const u8) -> __m512,
 ) {
     let len = tiles.iter().map(|tile| tile.len() / (TILE * SIZE)).min().unwrap_or(0).min(row.len());
-    // SAFETY: the caller vouches for the features; `k` is below `len`, so the two loads stay within element `k` of each tile,
-    // and those of sums within their 128 bytes; all take any alignment.
+    // SAFETY: the caller vouches for the features; `k + i` is below `len`, so it is an element of the row, and the two loads stay
+    // within that element of each tile; those of sums stay within their 128 bytes; all take any alignment.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); 2]; N];
         for (acc, sums) in acc.iter_mut().zip(sums.iter()) {

@@ -6,6 +6,7 @@
 )]
 
 use super::dot::{LANES, List};
+use super::prefetch;
 use std::arch::x86_64::*;
 
 /// How many weights every list has.
@@ -83,15 +84,15 @@ unsafe fn lists_avx512<const P: usize, const G: usize>(
     let (mut next_places, mut next_values) =
         (last.0.as_ptr_range().end.cast::<i8>(), last.1.as_ptr_range().end.cast::<i8>());
     // SAFETY: the caller vouches for the features; every list has `len` places and values, of which `j` is one; each load and
-    // store stays within the 64 bytes of a group of `sums`; a prefetch is a hint, at any address.
+    // store stays within the 64 bytes of a group of `sums`.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); G]; P];
         for first in (0..len).step_by(STEP) {
             // The lines of weights that follow the last list, as fast as these are used: each list is too short for the processor
             // to find out that it is read from start to end.
-            _mm_prefetch::<_MM_HINT_T0>(next_places);
+            prefetch::near(next_places);
             for line in (0..4 * STEP * P).step_by(64) {
-                _mm_prefetch::<_MM_HINT_T0>(next_values.wrapping_add(line));
+                prefetch::near(next_values.wrapping_add(line));
             }
             next_places = next_places.wrapping_add(2 * STEP * P);
             next_values = next_values.wrapping_add(4 * STEP * P);

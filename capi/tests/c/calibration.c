@@ -18,7 +18,7 @@ static tersor_calibration *saved(void) {
     isa[1] = 'x';
     REFUSED(TERSOR_E_LAYOUT, "\"xsa ", nothing, tersor_calibration_from_text(text, &nothing));
     REFUSED(TERSOR_E_LAYOUT, "calibration", nothing, tersor_calibration_from_text("", &nothing));
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "UTF-8", nothing, tersor_calibration_from_text("\xff", &nothing));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "no text from byte 0 on, but must be UTF-8", nothing, tersor_calibration_from_text("\xff", &nothing));
     release(text);
     return calibration;
 }

@@ -1,7 +1,7 @@
 //! The Rust workers of `benches/peers`: `peers <worker> <threads>`, driven by `run.py` over stdin and stdout.
 //!
-//! `limits` prints what the machine can do at most, `processors` how many processors its threads really have; `tersor` (feature `ours`) and `gemm`, `rten`, `tract`, `candle`
-//! (feature `peers`) hold a prepared layer and time it when told to.
+//! `limits` prints what the machine can do at most, `processors` how many processors its threads really have; `tersor` (feature
+//! `ours`) and `gemm`, `rten`, `tract`, `candle` (feature `peers`) hold a prepared layer and time it when told to.
 
 mod case;
 mod limits;
