@@ -3221,7 +3221,8 @@ tersor_status tersor_adagrad_step_tensors(const tersor_context *context,
  * Packing linear layers: weights are packed once into the caller's bytes, and used many times. y = x * w^T + bias, where w has a row
  * of `k` weights for each of `n` outputs. The bytes can be stored, and used on any machine at any alignment; a header is
  * checked at every use, and bytes that are foreign, cut off, of another version or damaged in the header are
- * `TERSOR_E_LAYOUT`. Weights are not under the checksum: damage there may compute other numbers, and nothing worse.
+ * `TERSOR_E_LAYOUT`. Weights are not under the checksum: damage there may compute other numbers, and nothing worse. Of weights that no
+ * cache holds a single row takes up to a tenth less time where they lie in large pages (`madvise` on Linux, before they are written).
  * ============================================================================================================ */
 
 /**

@@ -18,6 +18,8 @@ mod gemm;
 mod int4;
 mod int4_float;
 mod isa;
+#[cfg(feature = "linear")]
+mod pages;
 mod pieces;
 mod prefetch;
 #[cfg(feature = "linear")]
@@ -64,6 +66,8 @@ pub(crate) use gemm::product;
 pub(crate) use int4::{Int4Row, Int4Tile, MIDDLE, Nibbles};
 #[cfg(feature = "linear")]
 pub(crate) use int4_float::SPAN;
+#[cfg(feature = "linear")]
+pub(crate) use pages::prefer_large_pages;
 #[cfg(feature = "linear")]
 pub(crate) use pieces::Rows;
 pub(crate) use pieces::{PIECE, Pieces, for_each_piece, reduce_pieces};

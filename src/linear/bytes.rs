@@ -1,5 +1,6 @@
 //! Packed bytes, owned or borrowed.
 
+use crate::kernels::prefer_large_pages;
 use std::ops::{Deref, DerefMut};
 
 /// What a cache line holds. Kernels accept any alignment; at this one no load crosses two lines.
@@ -14,7 +15,8 @@ pub(super) struct AlignedBytes {
 
 impl AlignedBytes {
     pub(super) fn zeros(len: usize) -> Self {
-        let buffer = vec![0; len.saturating_add(ALIGN)];
+        let mut buffer = vec![0; len.saturating_add(ALIGN)];
+        prefer_large_pages(&mut buffer);
         let start = buffer.as_ptr().align_offset(ALIGN).min(ALIGN);
         AlignedBytes { buffer, start, len }
     }

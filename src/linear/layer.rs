@@ -62,6 +62,8 @@ impl PackedLinear<'static> {
     /// [`Error::OutOfRange`] for scales and zero points that do not fit the codes, [`Error::Shape`] for a mask of another
     /// shape, [`Error::OutOfRange`] for more inputs than int32 sums (or 16-bit places) allow, [`Error::SizeOverflow`],
     /// and [`Error::Unsupported`] for a sparse layer of 16-bit or affine weights.
+    ///
+    /// Bytes of 2 MiB and more are kept in large pages where Linux gives them on request.
     pub fn new<'w, W>(weights: W) -> Result<Self>
     where
         W: TryInto<Weights<'w>>,
@@ -77,7 +79,8 @@ impl PackedLinear<'static> {
 
 impl<'a> PackedLinear<'a> {
     /// A layer that lies in somebody else's bytes, at any alignment: what [`as_bytes`](PackedLinear::as_bytes) gave, or
-    /// [`Weights::pack_into`] wrote. Nothing is copied.
+    /// [`Weights::pack_into`] wrote. Nothing is copied. Weights that no cache holds are read faster from large
+    /// pages, which is up to whose bytes they are (on Linux `madvise`); [`into_owned`](PackedLinear::into_owned) asks for them.
     ///
     /// # Errors
     /// [`Error::Layout`] when the bytes are foreign, of another version, truncated, too long, have a damaged header, or
