@@ -176,7 +176,7 @@ impl Case {
 
 fn main() {
     let arguments = Arguments::parse();
-    // On a thread of the pool: from outside, which processors its threads wake on is a matter of luck.
+    // On a thread of the pool: from outside, a call after a pause waits for threads to wake.
     rayon::scope(|_| compare(&arguments));
 }
 

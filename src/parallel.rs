@@ -32,8 +32,8 @@ pub enum Parallel {
     Serial,
     /// Rayon's current pool: the one whose `install` is running, else the global one.
     ///
-    /// Inside `install` the calling thread works too. From outside, a call waits for threads of the pool to wake, which takes
-    /// tens of microseconds: run a chain of small layers inside.
+    /// The calling thread works too. From outside of the pool it begins at once, and each other thread that takes part costs one
+    /// small allocation; inside (`install`) nothing is allocated.
     #[cfg(feature = "rayon")]
     Rayon,
     /// Threads that the host lends.
@@ -109,7 +109,16 @@ impl Parallel {
                         std::hint::spin_loop();
                     }
                 };
-                (0..workers).into_par_iter().with_max_len(1).for_each(work);
+                if rayon::current_thread_index().is_some() {
+                    (0..workers).into_par_iter().with_max_len(1).for_each(work);
+                } else {
+                    // An iterator would leave all of the work to the pool, whose threads take tens of microseconds to wake.
+                    let work = &work;
+                    rayon::in_place_scope(|scope| {
+                        (1..workers).for_each(|worker| scope.spawn(move |_| work(worker)));
+                        work(0);
+                    });
+                }
             }
             Parallel::Host(host) => host.parallel_for(workers, &work),
         }
@@ -151,5 +160,22 @@ mod tests {
                 assert_eq!(counts(&parallel, pieces), vec![1; pieces], "{parallel:?}, {pieces} pieces");
             }
         }
+    }
+
+    #[cfg(feature = "rayon")]
+    #[test]
+    fn a_caller_from_outside_of_the_pool_works_too() {
+        let both = std::sync::Barrier::new(2);
+        let callers = std::sync::Mutex::new(Vec::new());
+        if Parallel::Rayon.threads() < 2 {
+            println!("one thread here");
+            return;
+        }
+        Parallel::Rayon.run(2, &|_| {
+            both.wait();
+            callers.lock().unwrap().push(std::thread::current().id());
+        });
+        let callers = callers.into_inner().unwrap();
+        assert!(callers.contains(&std::thread::current().id()), "{callers:?}");
     }
 }

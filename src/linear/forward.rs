@@ -76,7 +76,8 @@ impl PackedLinear<'_> {
         self.run(x, y, &mut vec![0; bytes])
     }
 
-    /// As [`forward`](PackedLinear::forward), and allocates nothing. What `scratch` holds, before and after, means nothing.
+    /// As [`forward`](PackedLinear::forward), and allocates nothing, but see [`Parallel::Rayon`](crate::Parallel::Rayon) for calls from
+    /// outside of a pool. What `scratch` holds, before and after, means nothing.
     ///
     /// # Errors
     /// As [`forward`](PackedLinear::forward), and [`Error::Length`] when `scratch` is shorter than

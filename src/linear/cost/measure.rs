@@ -49,8 +49,8 @@ impl Calibration {
     /// Measures this machine, for the instruction set of the current context and for its threads: every power of two of them,
     /// and all. Takes less than a second, and some 70 MB of memory, on a machine that does nothing else.
     ///
-    /// With several threads of a rayon pool, measure where the layers will run: inside the pool's `install`. From outside a call
-    /// takes once or twice as long as inside, by which processors the threads of the pool happen to wake on.
+    /// With several threads of a rayon pool, measure where the layers will run: inside the pool's `install`, or outside of it.
+    /// From outside a call that follows a pause waits for threads of the pool to wake, tens of microseconds.
     ///
     /// `progress` is told how many of how many steps are done.
     ///
