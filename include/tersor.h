@@ -3345,7 +3345,7 @@ tersor_status tersor_pack_bf16(const tersor_context *context,
  * @param zero_points  those that will be packed; NULL means all are 0
  * @param channels     how many: 1 or `n`
  * @param out_bytes    receives the size, which is smaller where every zero point is 0
- * @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow
+ * @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow, and for `channels`
  *
  * Since 0.1.
  */
@@ -3388,7 +3388,7 @@ tersor_status tersor_pack_i8(const tersor_context *context,
  * @param zero_points  those that will be packed; NULL means all are 0
  * @param channels     how many: 1 or `n`
  * @param out_bytes    receives the size, which is smaller where every zero point is 128
- * @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow
+ * @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow, and for `channels`
  *
  * Since 0.1.
  */

@@ -157,7 +157,7 @@ pub unsafe extern "C" fn tersor_pack_bf16(
 /// @param zero_points  those that will be packed; NULL means all are 0
 /// @param channels     how many: 1 or `n`
 /// @param out_bytes    receives the size, which is smaller where every zero point is 0
-/// @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow
+/// @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow, and for `channels`
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn tersor_pack_i8_size(
     out_bytes: *mut usize,
 ) -> tersor_status {
     export(|caller| {
-        let affine = affine(caller, zero_points, channels, 0)?;
+        let affine = affine(caller, zero_points, channels, n, 0)?;
         dense_size(caller, context, Format::Int8, (n, k), affine, out_bytes)
     })
 }
@@ -212,7 +212,7 @@ pub unsafe extern "C" fn tersor_pack_i8(
 /// @param zero_points  those that will be packed; NULL means all are 0
 /// @param channels     how many: 1 or `n`
 /// @param out_bytes    receives the size, which is smaller where every zero point is 128
-/// @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow
+/// @return `TERSOR_E_OUT_OF_RANGE` when `k` is so large that int32 sums could overflow, and for `channels`
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -225,7 +225,7 @@ pub unsafe extern "C" fn tersor_pack_u8_size(
     out_bytes: *mut usize,
 ) -> tersor_status {
     export(|caller| {
-        let affine = affine(caller, zero_points, channels, 128)?;
+        let affine = affine(caller, zero_points, channels, n, 128)?;
         dense_size(caller, context, Format::Int8, (n, k), affine, out_bytes)
     })
 }
@@ -457,9 +457,18 @@ fn group_zero_points<'a>(
 }
 
 /// Whether some zero point is another than `middle`. None at all, in either way to say so, mean that all are 0.
-fn affine(caller: Caller, zero_points: *const i32, channels: usize, middle: i32) -> Result<bool, Failure> {
+fn affine(
+    caller: Caller,
+    zero_points: *const i32,
+    channels: usize,
+    n: usize,
+    middle: i32,
+) -> Result<bool, Failure> {
     let zero_points: &[i32] =
         caller.optional_input("zero_points", zero_points, channels)?.unwrap_or_default();
+    if zero_points.len() > 1 && zero_points.len() != n {
+        return Err(Failure::out_of_range("channels", channels, format!("1 or n, which is {n}")));
+    }
     let zero_points = if zero_points.is_empty() { &[0] } else { zero_points };
     Ok(zero_points.iter().any(|&zero_point| zero_point != middle))
 }

@@ -147,9 +147,9 @@ impl PackedLinear<'_> {
         for (argument, codes, side, params) in sides {
             let known = params.map(|params| params.code_type);
             if let Some(codes) = codes.filter(|&codes| known != Some(codes)) {
-                let has = known.map_or("none".into(), |known| format!("those of {known} codes"));
+                let has = known.map_or("no".into(), |known| format!("other ({known})"));
                 return Err(Error::Unsupported {
-                    what: format!("{argument} of {codes} codes: of {side} parameters the layer has {has}"),
+                    what: format!("{argument} of {codes} codes for a layer with {has} {side} parameters"),
                     instead: format!("give it such parameters, or use f32, f16 or bf16 for {argument}"),
                 });
             }

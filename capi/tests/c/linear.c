@@ -262,6 +262,9 @@ static void test_codes(void) {
     REFUSED(TERSOR_E_NULL, "out_bytes", y, tersor_pack_sparse_i8_size(NULL, codes, N, K, K, NULL, 0, NULL));
     REFUSED(TERSOR_E_OUT_OF_RANGE, "k is 1048576", bytes, tersor_pack_i8_size(NULL, 1, 1 << 20, NULL, 0, &bytes));
     REFUSED(TERSOR_E_SIZE_OVERFLOW, "n * k", bytes, tersor_pack_u8_size(NULL, SIZE_MAX / 2, 3, NULL, 0, &bytes));
+    const int32_t several[2] = {1, 2};
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "channels is 2", bytes, tersor_pack_i8_size(NULL, N, K, several, 2, &bytes));
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "channels is 2", bytes, tersor_pack_u8_size(NULL, N, K, several, 2, &bytes));
     /* No zero points: NULL, or none of them. The size is the same, and the one that packing wants. */
     size_t none_bytes;
     OK(tersor_pack_u8_size(NULL, N, K, NULL, 0, &affine_bytes));
