@@ -1,5 +1,5 @@
 //! One C program (`tests/c`) and one C++ program (`tests/cpp`) use all of the C API, linked as users would link them; so
-//! does the README's quick start (`examples/c/quickstart.c`).
+//! do the README's quick starts (`examples/c/quickstart.c`, `examples/cpp/quickstart.cpp`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -164,19 +164,25 @@ fn the_quick_start_runs() {
     builds_and_says(Language::C, "c99", &source, Link::Static, "6.6 12.5\n");
 }
 
-/// The README shows the quick start exactly as it is compiled above.
 #[test]
-fn the_readme_shows_the_quick_start_as_it_runs() {
-    let Ok(readme) = std::fs::read_to_string(root().join("README.md")) else {
-        eprintln!("skipped: there is no README.md yet");
-        return;
-    };
-    let program = std::fs::read_to_string(root().join("examples/c/quickstart.c")).unwrap();
-    let shown = readme.split("```c\n").skip(1).filter_map(|block| block.split("```").next());
-    assert!(
-        shown.into_iter().any(|block| block == program),
-        "README.md has no ```c block that equals examples/c/quickstart.c"
-    );
+fn the_cpp_quick_start_runs() {
+    let source = [root().join("examples/cpp/quickstart.cpp")];
+    builds_and_says(Language::Cpp, "c++17", &source, Link::Static, "7.0 11.2\n");
+}
+
+/// The README shows the quick starts exactly as they are compiled above.
+#[test]
+fn the_readme_shows_the_quick_starts_as_they_run() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for (language, path) in [("c", "examples/c/quickstart.c"), ("cpp", "examples/cpp/quickstart.cpp")] {
+        let program = std::fs::read_to_string(root().join(path)).unwrap();
+        let begins = format!("```{language}\n");
+        let mut shown = readme.split(&begins).skip(1).filter_map(|block| block.split("```").next());
+        assert!(
+            shown.any(|block| block == program),
+            "README.md has no ```{language} block that equals {path}"
+        );
+    }
 }
 
 /// A function that no C program calls is one that nobody has seen working from C.
