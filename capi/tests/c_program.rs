@@ -167,7 +167,7 @@ fn the_quick_start_runs() {
 #[test]
 fn the_cpp_quick_start_runs() {
     let source = [root().join("examples/cpp/quickstart.cpp")];
-    builds_and_says(Language::Cpp, "c++17", &source, Link::Static, "7.0 11.2\n");
+    builds_and_says(Language::Cpp, "c++17", &source, Link::Static, "7.2 11.2\n");
 }
 
 /// The README shows the quick starts exactly as they are compiled above.

@@ -34,5 +34,5 @@ int main() {
         std::fprintf(stderr, "%s: %s\n", s.name(), s.message().c_str());
         return 1;
     }
-    std::printf("%.1f %.1f\n", y[0], y[1]);
+    std::printf("%.1f %.1f\n", y[0], y[1]); // 7.2 11.2; in f32 7.0 11.2
 }
