@@ -7,7 +7,7 @@ mod support;
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, ShapeBuilder, s};
 use support::guard::Guarded;
-use support::layers::{every_format, random, random_codes, thin, thin_in_blocks};
+use support::layers::{every_format, random, random_codes, thin, thin_in_blocks, thin_in_groups};
 use support::{every_isa, every_thread_count, scalar};
 use tersor::linear::{Format, PackedLinear, Weights, matmul};
 use tersor::quant::{CodeType, Params, Scheme};
@@ -163,6 +163,8 @@ fn products_of_codes_are_exact_on_every_instruction_set() {
         let moved_zeros: Vec<i32> = w_zeros.iter().map(|zero| zero + 128).collect();
         let moved = PackedLinear::new(Weights::uint8(moved.view(), &[1.0], &moved_zeros)).unwrap();
         let sparse = PackedLinear::new(Weights::int8(thin.view(), &[1.0], &[]).sparse()).unwrap();
+        let in_groups = thin_in_groups(&w, 3);
+        let grouped = PackedLinear::new(Weights::int8(in_groups.view(), &[1.0], &[]).sparse()).unwrap();
         let in_blocks = thin_in_blocks(&w, 4, 3);
         let blocked = PackedLinear::new(Weights::int8(in_blocks.view(), &[1.0], &[]).sparse()).unwrap();
         for context in every_isa() {
@@ -179,6 +181,8 @@ fn products_of_codes_are_exact_on_every_instruction_set() {
                     assert_eq!(forward_codes(&moved, &signed, zeros), expected, "{context:?} {moved:?}");
                     let expected = reference_codes(&signed, zeros, &thin, &[]);
                     assert_eq!(forward_codes(&sparse, &signed, zeros), expected, "{context:?} {sparse:?}");
+                    let expected = reference_codes(&signed, zeros, &in_groups, &[]);
+                    assert_eq!(forward_codes(&grouped, &signed, zeros), expected, "{context:?} {grouped:?}");
                     let expected = reference_codes(&signed, zeros, &in_blocks, &[]);
                     assert_eq!(forward_codes(&blocked, &signed, zeros), expected, "{context:?} {blocked:?}");
                     let zeros: Vec<i32> = zeros.iter().map(|zero| zero + 128).collect();
@@ -269,9 +273,10 @@ fn int8_layers_give_the_same_bytes_on_every_instruction_set_and_at_any_thread_co
         x.row_mut(rows / 3).mapv_inplace(|x| x.abs() * 1e30);
         let w = random_codes(outputs, inputs, 2).map(|&w| if w % 8 == 0 { w } else { 0 });
         let blocks = thin_in_blocks(&random_codes(outputs, inputs, 2), 4, 3);
+        let groups = thin_in_groups(&random_codes(outputs, inputs, 2), 3);
         let scales: Vec<f32> = (1..=outputs).map(|n| n as f32 * 0.013).collect();
         let bias: Vec<f32> = random(1, outputs, 4).iter().copied().collect();
-        for w in [w, blocks] {
+        for w in [w, groups, blocks] {
             let expected = reference_int8(&x, &w, &scales, &bias);
             let dense = Weights::int8(w.view(), &scales, &[]);
             for weights in [dense.clone(), dense.sparse()] {

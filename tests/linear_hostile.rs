@@ -27,6 +27,8 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
     // Whole blocks of 16 outputs.
     let tall = Array2::from_shape_fn((outputs, inputs), |(_, k)| if k % 8 < 4 { 0 } else { k as i8 | 1 });
     let tall_floats = tall.map(|w| f32::from(*w));
+    // Few single outputs of four inputs.
+    let low = Array2::from_shape_fn((outputs, inputs), |(n, k)| i8::from((n + k / 4) % 9 == 0));
     let nibbles = w.map(|w| (*w as i8 & 15) - 8);
     let scales = Array2::from_elem((outputs, inputs.div_ceil(8)), 0.5);
     let zeros = scales.map(|_| 3);
@@ -40,6 +42,7 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
         6 => Weights::int8(tall.view(), &[0.5], &[]).sparse(),
         7 => Weights::from(tall_floats.view()).sparse(),
         8 => Weights::int4(nibbles.view(), 8, scales.view(), None),
+        11 => Weights::int8(low.view(), &[0.5], &[]).sparse(),
         _ => Weights::int4(nibbles.view(), 8, scales.view(), Some(zeros.view())),
     };
     let layer = PackedLinear::new(weights).unwrap();
@@ -87,7 +90,7 @@ proptest! {
 
     #[test]
     fn damage_never_panics(
-        kind in 0_usize..11,
+        kind in 0_usize..12,
         outputs in 0_usize..40,
         inputs in 0_usize..40,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
@@ -103,7 +106,7 @@ proptest! {
     /// Headers whose checksum is right, so that all other checks are reached.
     #[test]
     fn forged_headers_never_panic(
-        kind in 0_usize..11,
+        kind in 0_usize..12,
         field in 12_usize..120,
         byte in any::<u8>(),
         cut in 0_usize..3,
@@ -132,7 +135,7 @@ fn forge(bytes: &mut [u8]) {
 
 #[test]
 fn damaged_bytes_say_what_is_wrong() {
-    for kind in 0..11 {
+    for kind in 0..12 {
         let bytes = packed(kind, 9, 13);
         let message = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = bytes.clone();
@@ -162,7 +165,7 @@ fn damaged_bytes_say_what_is_wrong() {
         assert!(forged(16, 2).contains("layout is 2"));
         assert!(forged(21, 1).contains("flags"));
         assert!(forged(112, 1).contains("flags") && forged(20, 0x60).contains("flags"));
-        assert!(kind >= 8 || forged(20, 0x80).contains("flags"));
+        assert!((8..11).contains(&kind) || forged(20, 0x80).contains("flags"));
         assert!(forged(20, 0x84).contains("flags") && forged(20, 0x88).contains("flags"));
         assert!(kind % 3 == 2 || forged(103, 0x7f).contains("zero_point"));
         assert!(kind % 3 != 0 || forged(91, 0x7f).contains("high is 6"));
@@ -171,7 +174,7 @@ fn damaged_bytes_say_what_is_wrong() {
         assert!(forged(31, 0xff).contains("overflows") || forged(31, 0xff).contains("does not fit"));
     }
     // A sparse body that leads elsewhere.
-    for kind in [2, 5, 6, 7] {
+    for kind in [2, 5, 6, 7, 11] {
         let bytes = packed(kind, 9, 13);
         let found = (128..bytes.len()).any(|at| {
             let mut bytes = bytes.clone();

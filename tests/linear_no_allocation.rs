@@ -37,6 +37,8 @@ fn forward_with_allocates_nothing() {
     let w = Array2::from_shape_fn((outputs, inputs), |(n, k)| if (n + k) % 4 == 0 { 0.5_f32 } else { 0.0 });
     let half = w.map(|w| f16::from_f32(*w));
     let codes = w.map(|w| (w * 100.0) as i8);
+    // In blocks of one output, which are few enough to be stored as such.
+    let low = Array2::from_shape_fn((outputs, inputs), |(n, k)| i8::from((n + k / 4) % 9 == 0));
     let ones = (Array2::<f32>::ones((outputs, inputs)), Array2::<i8>::ones((outputs, inputs)));
     let nibbles = codes.map(|code| code & 7);
     let scales = Array2::from_elem((outputs, 3), 0.5);
@@ -48,6 +50,7 @@ fn forward_with_allocates_nothing() {
         Weights::int8(codes.view(), &[0.5], &[]),
         Weights::int8(codes.view(), &[0.5], &[1]),
         Weights::int8(codes.view(), &[0.5], &[]).sparse(),
+        Weights::int8(low.view(), &[0.5], &[]).sparse(),
         Weights::int4(nibbles.view(), 32, scales.view(), None),
         Weights::int4(nibbles.view(), 32, scales.view(), Some(zeros.view())),
         // Stored in blocks of 16 outputs.
@@ -59,8 +62,9 @@ fn forward_with_allocates_nothing() {
         PackedLinear::new(weights).unwrap().with_relu().unwrap().with_output_params(&params).unwrap()
     });
     let mut layers = layers.to_vec();
+    assert_eq!([5, 6].map(|index| layers[index].block()), [Some((1, 1)), Some((1, 4))]);
     layers.extend(layers.clone().into_iter().filter_map(|layer| layer.with_float_input().ok()));
-    assert_eq!(layers.len(), 12);
+    assert_eq!(layers.len(), 13);
     for rows in [1, 40] {
         let x = Array2::from_elem((rows, inputs), 1.0_f32);
         let narrow = x.map(|x| f16::from_f32(*x));

@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::layers::{random, random_codes, thin, thin_in_blocks};
+use support::layers::{random, random_codes, thin, thin_in_blocks, thin_in_groups};
 use tersor::linear::{Format, PackedLinear, Weights};
 use tersor::{Error, Mask};
 
@@ -21,8 +21,10 @@ fn blocks_are_found_where_they_are() {
     assert_eq!(block(PackedLinear::new(Weights::from(thin(&w, 3).view()).sparse())), Some((1, 1)));
     let high = thin_in_blocks(&w, 1, 3);
     assert_eq!(block(PackedLinear::new(Weights::from(high.view()).sparse())), Some((16, 1)));
-    let low = codes.map(|&w| if w % 5 == 0 { w } else { 0 });
+    let low = thin_in_groups(&codes, 3);
     assert_eq!(block(PackedLinear::new(Weights::int8(low.view(), &[1.0], &[]).sparse())), Some((1, 4)));
+    let single = codes.map(|&w| if w % 5 == 0 { w } else { 0 });
+    assert_eq!(block(PackedLinear::new(Weights::int8(single.view(), &[1.0], &[]).sparse())), Some((1, 1)));
     let high = thin_in_blocks(&codes, 4, 3);
     let layer = PackedLinear::new(Weights::int8(high.view(), &[1.0], &[]).sparse()).unwrap();
     assert_eq!(layer.block(), Some((16, 4)));

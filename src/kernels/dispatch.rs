@@ -2,6 +2,7 @@
 
 #[cfg(kernels = "aarch64")]
 use super::aarch64::Run;
+use super::bitmap;
 use super::cast;
 use super::channels;
 use super::dot::{self, BLOCK, Group, LANES, List, RowBlock, Staged, TILE};
@@ -213,6 +214,26 @@ pub(crate) trait Token: Copy {
         for (tile, sums) in tiles.into_iter().zip(sums) {
             self.dot::<1>(RowBlock::of(row, row.len()), tile, std::array::from_mut(sums));
         }
+    }
+
+    /// Makes a dense tile of one of which only the weights that are not zero are stored, see [`bitmap`]; returns how many bytes of
+    /// the stream belong to it. What a stream is too short for is zero.
+    #[inline(always)]
+    fn expand(self, stream: &[u8], tile: &mut [[Group<i8>; TILE]]) -> usize {
+        bitmap::expand(stream, tile)
+    }
+
+    /// As [`dot_row`](Token::dot_row), of tiles as [`expand`](Token::expand) takes them, for as many groups of the row as it likes:
+    /// returns how many, a multiple of [`CHUNK`](bitmap::CHUNK), and leaves of the streams what is behind them.
+    #[inline(always)]
+    fn dot_bitmaps<const N: usize>(
+        self,
+        row: &[Group<Self::Staged>],
+        streams: &mut [&[u8]; N],
+        sums: &mut [[i32; TILE]; N],
+    ) -> usize {
+        let _ = (row, streams, sums);
+        0
     }
 
     /// `sums[g][r] += sum over j and i of columns[places[j]][g][r][i] * blocks[j][i]`, exact; places (little-endian u16)

@@ -48,10 +48,12 @@ impl Staged for i16 {
     }
 }
 
-/// `R` rows of as many groups each, one behind the other.
+/// `R` rows of as many groups each, as far apart from each other.
 #[derive(Clone, Copy)]
 pub(crate) struct RowBlock<'a, S, const R: usize> {
     groups: &'a [Group<S>],
+    /// Groups from where a row begins to where the next does.
+    stride: usize,
     len: usize,
 }
 
@@ -60,21 +62,30 @@ impl<'a, S, const R: usize> RowBlock<'a, S, R> {
     #[inline(always)]
     pub(crate) fn of(groups: &'a [Group<S>], len: usize) -> Self {
         let whole = len.checked_mul(R).is_some_and(|needed| needed <= groups.len());
-        RowBlock { groups, len: if whole { len } else { 0 } }
+        let len = if whole { len } else { 0 };
+        RowBlock { groups, stride: len, len }
     }
 
-    /// Row `r` begins at group `r * len`, and there are `R * len` groups.
+    /// `len` groups of each row, from group `first` on; none if there are fewer.
+    #[inline(always)]
+    pub(crate) fn part(self, first: usize, len: usize) -> Self {
+        let whole = first.checked_add(len).is_some_and(|end| end <= self.len);
+        let groups = self.groups.get(first..).unwrap_or_default();
+        RowBlock { groups, stride: self.stride, len: if whole { len } else { 0 } }
+    }
+
+    /// Where the groups are, how many lie between two rows, and how many a row has: those of row `r` begin at group `r * stride`.
     #[cfg(kernels = "x86_64")]
     #[inline(always)]
-    pub(super) fn groups(self) -> (*const Group<S>, usize) {
-        (self.groups.as_ptr(), self.len)
+    pub(super) fn groups(self) -> (*const Group<S>, usize, usize) {
+        (self.groups.as_ptr(), self.stride, self.len)
     }
 
     #[inline(always)]
     pub(super) fn rows(self) -> [&'a [Group<S>]; R] {
         let mut rows: [&[Group<S>]; R] = [&[]; R];
         for (r, row) in rows.iter_mut().enumerate() {
-            *row = self.groups.get(r * self.len..(r + 1) * self.len).unwrap_or_default();
+            *row = self.groups.get(r * self.stride..r * self.stride + self.len).unwrap_or_default();
         }
         rows
     }
@@ -137,6 +148,26 @@ pub(super) fn dot_tiles<S: Staged, const R: usize>(
                 let w = w.map(i32::from);
                 *sum = sum.wrapping_add(x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3]);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_rows_has_these_groups_of_each() {
+        let groups: Vec<Group<u8>> = (0..15).map(|index| [index; 4]).collect();
+        let firsts = |block: RowBlock<'_, u8, 3>| {
+            block.rows().map(|row| row.iter().map(|x| x[0]).collect::<Vec<u8>>())
+        };
+        let block = RowBlock::<_, 3>::of(&groups, 5);
+        assert_eq!(firsts(block), [vec![0, 1, 2, 3, 4], vec![5, 6, 7, 8, 9], vec![10, 11, 12, 13, 14]]);
+        assert_eq!(firsts(block.part(3, 2)), [[3, 4], [8, 9], [13, 14]]);
+        assert_eq!(firsts(block.part(1, 4).part(2, 1)), [[3], [8], [13]]);
+        for nothing in [block.part(3, 3), block.part(5, 0), block.part(9, 1), RowBlock::of(&groups, 6)] {
+            assert!(firsts(nothing).iter().all(|row| row.is_empty()));
         }
     }
 }

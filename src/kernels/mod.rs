@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+mod bitmap;
 mod cast;
 mod channels;
 mod dispatch;
@@ -57,6 +58,8 @@ mod x86_64_places;
 
 pub use isa::Isa;
 
+#[cfg(feature = "linear")]
+pub(crate) use bitmap::{CHUNK, GROUP_BITS};
 pub(crate) use dispatch::{Operation, Token};
 #[cfg(feature = "linear")]
 pub(crate) use dot::{BLOCK, Group, LANES, RowBlock, Staged, TILE};

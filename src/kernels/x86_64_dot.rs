@@ -137,8 +137,8 @@ pub(super) unsafe fn dot_vnni<const R: usize>(
     tile: &[[Group<i8>; TILE]],
     sums: &mut [[i32; TILE]; R],
 ) {
-    let (start, stride) = rows.groups();
-    let len = stride.min(tile.len());
+    let (start, stride, len) = rows.groups();
+    let len = len.min(tile.len());
     // One row alone would wait for each sum: several partial sums let the processor overlap them. Integers do not mind.
     let mut first = 0;
     if R == 1 {
@@ -304,8 +304,8 @@ unsafe fn dot_part_avx2<const R: usize, const V: usize>(
     part: usize,
     sums: &mut [[i32; TILE]; R],
 ) {
-    let (start, stride) = rows.groups();
-    let len = stride.min(tile.len());
+    let (start, stride, len) = rows.groups();
+    let len = len.min(tile.len());
     // SAFETY: the caller vouches for the feature and the part; each load stays within an element of `tile` (`16 * V` of its
     // 128 bytes) or of a row (8 bytes), both below `len`, each access of sums within `4 * V` of the 32; all take any alignment.
     unsafe {

@@ -12,8 +12,8 @@ use crate::kernels::{Group, Operation, RowBlock, StackBuffer, TileMut, Token, fo
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
 
-/// Rows of a piece, a multiple of every panel's. Also how many sums a float product keeps on the stack.
-const ROWS: usize = 128;
+/// Rows of a piece, a multiple of every panel's. Also how many sums a product keeps on the stack.
+pub(super) const ROWS: usize = 128;
 
 /// Inputs that a float product takes at a time where their weights, in f32, are to fit the first cache.
 const DEPTH: usize = 128;

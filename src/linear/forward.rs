@@ -7,7 +7,7 @@ use super::layout::Format;
 use super::operand::{Operand, Source};
 use super::panels::{Cut, turn_codes, turn_floats};
 use super::scratch::Scratch;
-use super::{blocks, dense, int4, int4_float, sparse};
+use super::{bitmap, blocks, dense, int4, int4_float, sparse};
 use crate::context::Context;
 use crate::element::private::FloatView;
 use crate::error::{Error, Result};
@@ -40,10 +40,11 @@ impl PackedLinear<'_> {
                 let fits = rows.checked_mul(inputs).and_then(|len| len.checked_mul(4)).is_some();
                 turned.filter(|_| fits).and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
             }
-            Format::SparseInt8 => CodeRows::scratch_bytes(rows, padded, self.spans()).and_then(|codes| {
-                Scratch::bytes_for(turned(rows, sparse::int8_cut(rows))?.checked_mul(padded)?, 2)?
-                    .checked_add(codes)
-            }),
+            Format::SparseInt8 if !self.has_bitmaps() => CodeRows::scratch_bytes(rows, padded, self.spans())
+                .and_then(|codes| {
+                    Scratch::bytes_for(turned(rows, sparse::int8_cut(rows))?.checked_mul(padded)?, 2)?
+                        .checked_add(codes)
+                }),
             _ => CodeRows::scratch_bytes(rows, padded, self.spans()),
         };
         bytes
@@ -346,6 +347,9 @@ impl PackedLinear<'_> {
     ) {
         if !self.format().is_sparse() {
             return dense::int8(context, self, finish, &codes, y);
+        }
+        if self.has_bitmaps() {
+            return bitmap::int8(context, self, finish, &codes, y);
         }
         let (rows, padded) = (y.nrows(), self.padded_inputs());
         let cut = if self.is_blocked() { blocks::cut(context) } else { sparse::int8_cut(rows) };

@@ -1,9 +1,10 @@
 //! The packed layer, in bytes of its own or borrowed.
 
 use super::bytes::{AlignedBytes, Bytes};
-use super::layout::{Format, HEADER, Header, Input, Quantization, Sections, check_clamp};
+use super::layout::{Format, GROUP, HEADER, Header, Input, LANES, Quantization, Sections, TILE, check_clamp};
 use super::weights::Weights;
 use crate::error::{Error, Result};
+use crate::kernels::{CHUNK, GROUP_BITS};
 use crate::quant::{Arithmetic, Params};
 use std::ops::Range;
 
@@ -244,10 +245,11 @@ impl<'a> PackedLinear<'a> {
         [scales, zero_points, offsets, places, values].into_iter().map(|section| section.len()).sum()
     }
 
-    /// `(outputs, inputs)` of the blocks that a sparse format stores: those of [`Format::block`], or of one output where the
-    /// zeros do not come in such blocks. `None` for a dense format.
+    /// `(outputs, inputs)` of the blocks that a sparse format stores: those of [`Format::block`], or smaller ones where the zeros
+    /// do not come in such blocks, down to `(1, 1)`, weights one by one. `None` for a dense format.
     pub fn block(&self) -> Option<(usize, usize)> {
-        self.format().is_sparse().then(|| (self.header.height, self.format().group()))
+        let block = if self.has_bitmaps() { (1, 1) } else { (self.header.height, self.format().group()) };
+        self.format().is_sparse().then_some(block)
     }
 
     /// How many weights are not zero.
@@ -329,7 +331,19 @@ impl PackedLinear<'_> {
 
     /// Whether its blocks span several outputs.
     pub(super) fn is_blocked(&self) -> bool {
-        self.header.height > 1
+        self.header.height == LANES
+    }
+
+    /// Whether its weights are stored one by one, behind bits that say which they are.
+    pub(super) fn has_bitmaps(&self) -> bool {
+        self.header.has_bitmaps()
+    }
+
+    /// The bits and weights of tile `index`, and what is behind them; nothing if the offset leads elsewhere.
+    #[inline(always)]
+    pub(super) fn bitmap_tile(&self, index: usize) -> &[u8] {
+        let offset = u32::from_le_bytes(element(self.section(&self.sections.offsets), index));
+        self.values(offset as usize)
     }
 
     /// The weights from byte `start` on.
@@ -357,13 +371,28 @@ impl PackedLinear<'_> {
         }
     }
 
+    /// Where the bits and weights of tile `index` end, by what its bits say.
+    fn bitmap_end(&self, index: usize) -> usize {
+        let stream = self.bitmap_tile(index);
+        let mut at = 0_usize;
+        for first in (0..self.header.places()).step_by(CHUNK) {
+            let bits = GROUP_BITS * CHUNK.min(self.header.places() - first);
+            let bytes = stream.get(at..at + bits).unwrap_or_default();
+            at += bits + bytes.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+        }
+        self.sections.values.len() - stream.len() + at
+    }
+
     /// Refuses a sparse body whose offsets or places lead anywhere else than to its weights.
     fn check_places(&self) -> Result<()> {
         if !self.header.format.is_sparse() {
             return Ok(());
         }
         let refuse = |reason: String| Err(Error::layout("packed", reason));
-        let limit = self.header.places();
+        let limit = match self.has_bitmaps() {
+            true => self.header.places() * (GROUP_BITS + TILE * GROUP),
+            false => self.header.places(),
+        };
         let offsets = self.section(&self.sections.offsets).as_chunks::<4>().0;
         let offset = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes) as usize;
         for (band, pair) in offsets.windows(2).enumerate() {
@@ -376,6 +405,15 @@ impl PackedLinear<'_> {
         let ends = (offsets.first().map(offset), offsets.last().map(offset));
         if ends != (Some(0), Some(self.header.stored)) {
             return refuse(format!("the places run from {ends:?}, not from 0 to {}", self.header.stored));
+        }
+        if self.has_bitmaps() {
+            let wrong = (0..self.header.tiles()).find(|&tile| {
+                let end = offsets.get(tile + 1).map_or(0, offset);
+                self.bitmap_end(tile) != end
+            });
+            return wrong.map_or(Ok(()), |tile| {
+                refuse(format!("the places of the weights from output {} on lead elsewhere", tile * TILE))
+            });
         }
         let places = self.section(&self.sections.places).as_chunks::<2>().0;
         let greatest = places.iter().fold(0, |most, place| u16::from_le_bytes(*place).max(most));

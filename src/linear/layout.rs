@@ -11,22 +11,27 @@
 //! | 24 | 8 | out_features, N |
 //! | 32 | 8 | in_features, K |
 //! | 40 | 8 | weights that are not zero |
-//! | 48 | 8 | how many blocks a sparse format stores |
+//! | 48 | 8 | how many blocks a sparse format stores; how many bytes of bits and weights, if it stores those |
 //! | 56 | 4 | scale of the input, f32 |
 //! | 60 | 4 | zero point of the input, i32 |
 //! | 64 | 8 | length of all bytes |
 //! | 72 | 8 | lowest and highest code of the input, i32 each |
-//! | 80 | 4 | outputs of a block in a sparse format: 1 or 16 |
+//! | 80 | 4 | outputs of a block in a sparse format: 1 or 16; 32, those of a tile, in sparse int8 with a bit for every weight |
 //! | 84 | 4 | inputs that share a scale in int4, a multiple of 4 |
 //! | 88 | 8 | lowest and highest value of the output, f32 each, where it is clamped |
 //! | 96 | 16 | scale, zero point, lowest and highest code of the output, as those of the input |
 //! | 112 | 8 | 0 |
 //! | 120 | 8 | FNV-1a of the 120 bytes before |
 //!
+//! Sparse int8 with bits stores for each tile one stream: for each 16 inputs (or as many groups of four as are left) of its 32 outputs
+//! a bit for every weight, 16 bytes for a group, then in one byte each the weights whose bits are set. Bits and weights are in the
+//! order of the weights in int8, the lowest bit of a byte first.
+//!
 //! The checksum finds accidents, not attacks. So nothing else in here is believed either: the length must be the one
 //! that shape, format and flags give, and the kernels check every index that they read from a body.
 
 use crate::error::{Error, Result};
+use crate::kernels::GROUP_BITS;
 pub(super) use crate::kernels::{LANES, TILE};
 use crate::quant::CodeType;
 use std::ops::Range;
@@ -75,7 +80,8 @@ pub enum Format {
     Int8,
     /// The weights that are not zero, in f32, and the place of each; or the blocks of 16 outputs that are not all zero.
     SparseF32,
-    /// Blocks of four inputs, of one output or of 16, that are not all zero, as int8 codes, and the place of each.
+    /// As int8 codes, whichever takes the fewest bytes: the weights that are not zero, and a bit for every weight; or blocks of four
+    /// inputs, of one output or of 16, that are not all zero, and the place of each.
     SparseInt8,
     /// Every weight, as an int4 code, with a scale for each group of inputs; int32 arithmetic within a group.
     Int4,
@@ -122,7 +128,8 @@ impl Format {
     /// [`Pattern::block`](crate::prune::Pattern::block); `None` for a dense format.
     ///
     /// Weights that were pruned in such blocks are stored as such: one place for all of them, one vector instruction for
-    /// each row of `x`. Any other pattern of zeros runs as well, with a place for each weight (f32) or for each 1x4 (int8).
+    /// each row of `x`. Any other pattern of zeros runs as well, with a place for each weight (f32), or with a bit for each weight or a
+    /// place for each 1x4 (int8).
     pub fn block(self) -> Option<(usize, usize)> {
         match self {
             Format::SparseF32 => Some((LANES, 1)),
@@ -177,9 +184,9 @@ pub(super) struct Header {
     pub(super) outputs: usize,
     pub(super) inputs: usize,
     pub(super) non_zeros: usize,
-    /// How many blocks a sparse format stores.
+    /// How many blocks a sparse format stores; with bitmaps how many bytes of bits and weights.
     pub(super) stored: usize,
-    /// Outputs of a block: 1 or [`LANES`]; 0 in a dense format.
+    /// Outputs of a block: 1 or [`LANES`]; 0 in a dense format; [`TILE`] with bitmaps.
     pub(super) height: usize,
     /// Inputs that share a scale, a multiple of [`GROUP`]; 0 in other formats than int4.
     pub(super) group_size: usize,
@@ -202,9 +209,10 @@ pub(super) struct Sections {
     pub(super) sums: Range<usize>,
     /// i32 for each output, padded; where there are zero points. In int4 u8, in the order of the scales.
     pub(super) zero_points: Range<usize>,
-    /// Where the places of each output, or of each 16, begin, and where the last end, u32; sparse formats.
+    /// Where the places of each output, or of each 16, begin, and where the last end, u32; sparse formats. With bitmaps where the
+    /// bytes of each tile do.
     pub(super) offsets: Range<usize>,
-    /// u16 for each stored block; sparse formats.
+    /// u16 for each stored block; sparse formats without bitmaps.
     pub(super) places: Range<usize>,
     /// The weights.
     pub(super) values: Range<usize>,
@@ -220,6 +228,17 @@ impl Header {
     /// Inputs, padded to whole groups in integer formats.
     pub(super) fn padded_inputs(&self) -> usize {
         self.places() * self.format.group()
+    }
+
+    /// Whether weights are stored one by one, behind bits that say which they are.
+    pub(super) fn has_bitmaps(&self) -> bool {
+        self.format == Format::SparseInt8 && self.height == TILE
+    }
+
+    /// How many bytes of bits and weights there are with bitmaps.
+    pub(super) fn bitmap_bytes(&self) -> usize {
+        let bits = self.tiles().saturating_mul(self.places()).saturating_mul(GROUP_BITS);
+        bits.saturating_add(self.non_zeros)
     }
 
     /// How many places there are along the inputs.
@@ -304,13 +323,14 @@ impl Header {
         let zero_points = section(&[zero_points, tiles, sets, TILE, zero_point_bytes])?;
         let bands = self.outputs.div_ceil(self.height.max(1));
         let offsets = section(&[sparse, bands.checked_add(1).ok_or_else(overflow)?, 4])?;
-        let places = section(&[sparse, self.stored, 2])?;
+        let places = section(&[if self.has_bitmaps() { 0 } else { sparse }, self.stored, 2])?;
         let values = match self.format {
             Format::F32 => section(&[tiles, TILE, self.inputs, 4]),
             Format::F16 | Format::Bf16 => section(&[tiles, TILE, self.inputs, 2]),
             Format::Int8 => section(&[tiles, TILE, self.padded_inputs()]),
             Format::Int4 => section(&[tiles, TILE / 2, self.padded_inputs()]),
             Format::SparseF32 => section(&[self.stored, self.height, 4]),
+            Format::SparseInt8 if self.has_bitmaps() => section(&[self.stored]),
             Format::SparseInt8 => section(&[self.stored, self.height, GROUP]),
         }?;
         Ok(Sections { bias, scales, sums, zero_points, offsets, places, values, total: end })
@@ -401,7 +421,12 @@ impl Header {
             return Err(refuse(format!("the flags {flags:#x} have no meaning for {format} weights")));
         }
         let height = u32_at(80) as usize;
-        if !(if format.is_sparse() { &[1, LANES][..] } else { &[0] }).contains(&height) {
+        let heights: &[usize] = match format {
+            Format::SparseInt8 => &[1, LANES, TILE],
+            Format::SparseF32 => &[1, LANES],
+            _ => &[0],
+        };
+        if !heights.contains(&height) {
             return Err(refuse(format!("blocks of {height} outputs have no meaning for {format} weights")));
         }
         let size = |at: usize| {
@@ -446,13 +471,19 @@ impl Header {
             output,
         };
         let sections = header.sections().map_err(|error| refuse(error.to_string()))?;
-        let room = match format.is_sparse() {
+        let room = match format.is_sparse() && !header.has_bitmaps() {
             true => header.stored.saturating_mul(height * format.group()),
             false => header.outputs.saturating_mul(header.inputs),
         };
         if header.non_zeros > room {
             let reason = format!("{} weights are not zero, but there are {room}", header.non_zeros);
             return Err(refuse(reason));
+        }
+        if header.has_bitmaps() && header.stored != header.bitmap_bytes() {
+            let (stored, needed) = (header.stored, header.bitmap_bytes());
+            return Err(refuse(format!(
+                "{stored} bytes of bits and weights are stored, but there are {needed}"
+            )));
         }
         if bytes.len() != sections.total || size(64)? != sections.total {
             return Err(refuse(format!(

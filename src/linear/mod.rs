@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod activations;
+mod bitmap;
 mod blocks;
 mod bytes;
 mod codes;

@@ -5,6 +5,7 @@ use super::layout::{Format, GROUP, Header, LANES, Sections, TILE};
 use super::weights::{CodesView, Values, Weights};
 use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::kernels::{CHUNK, GROUP_BITS};
 use ndarray::ArrayView2;
 use std::ops::Range;
 
@@ -106,23 +107,20 @@ impl Weights<'_> {
             }
             Values::Int4(int4) => self.count(GROUP, |n, k| int4.steps(n, k, group_size) != 0),
         };
-        let (height, stored) = if format.is_sparse() { counts.blocks() } else { (0, 0) };
-        let header = Header {
+        counts.stored(Header {
             format,
             outputs,
             inputs,
             non_zeros: counts.non_zeros,
-            stored,
-            height,
+            stored: 0,
+            height: 0,
             group_size,
             bias: false,
             zero_points,
             input: None,
             clamp: None,
             output: None,
-        };
-        let sections = header.sections()?;
-        Ok((header, sections))
+        })
     }
 
     pub(super) fn survives(&self, n: usize, k: usize) -> bool {
@@ -217,6 +215,9 @@ impl Weights<'_> {
             let sum = (0..groups).flat_map(|group| block(n, group)).map(i32::from).sum::<i32>();
             set(packed, &sections.sums, n, sum.to_le_bytes());
         }
+        if header.has_bitmaps() {
+            return write_bitmaps(header, sections, packed, block);
+        }
         if header.format.is_sparse() {
             write_blocks(header, sections, packed, |packed, slot, n, group| {
                 let block = block(n, group);
@@ -246,9 +247,29 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// The header of such weights with what is stored of them, and its sections: with bitmaps if blocks need more bytes.
+    pub(super) fn stored(&self, header: Header) -> Result<(Header, Sections)> {
+        if !header.format.is_sparse() {
+            return Ok((header, header.sections()?));
+        }
+        let (height, stored) = self.blocks();
+        let blocks = Header { height, stored, ..header };
+        let sections = blocks.sections();
+        if header.format == Format::SparseInt8 {
+            let bitmaps = Header { height: TILE, ..header };
+            let bitmaps = Header { stored: bitmaps.bitmap_bytes(), ..bitmaps };
+            if let Ok(found) = bitmaps.sections()
+                && sections.as_ref().map_or(true, |sections| found.total < sections.total)
+            {
+                return Ok((bitmaps, found));
+            }
+        }
+        Ok((blocks, sections?))
+    }
+
     /// The height of the blocks to store, and how many there are of them: whichever takes fewer bytes, of 4 for each output
     /// and 2 for the place. High ones if they are filled to two thirds or more, about; from there on they are faster as well.
-    pub(super) fn blocks(&self) -> (usize, usize) {
+    fn blocks(&self) -> (usize, usize) {
         let bytes = |blocks: usize, height: usize| blocks.saturating_mul(2 + 4 * height);
         if bytes(self.high, LANES) <= bytes(self.low, 1) { (LANES, self.high) } else { (1, self.low) }
     }
@@ -278,6 +299,40 @@ fn write_blocks(
         }
     }
     set(packed, &sections.offsets, header.outputs.div_ceil(height), (at as u32).to_le_bytes());
+}
+
+/// Writes offsets, and the streams of bits and weights; `block(n, place)` are the weights of an output.
+fn write_bitmaps(
+    header: &Header,
+    sections: &Sections,
+    packed: &mut [u8],
+    block: impl Fn(usize, usize) -> [i8; GROUP],
+) {
+    let places = header.places();
+    let mut at = 0_usize;
+    for tile in 0..header.tiles() {
+        set(packed, &sections.offsets, tile, (at as u32).to_le_bytes());
+        let stream = section(packed, &sections.values);
+        for first in (0..places).step_by(CHUNK) {
+            let chunk = first..(first + CHUNK).min(places);
+            let bits = at;
+            at += chunk.len() * GROUP_BITS;
+            let blocks = chunk.flat_map(|place| (0..TILE).map(move |n| (tile * TILE + n, place)));
+            for (index, code) in blocks.flat_map(|(n, place)| block(n, place)).enumerate() {
+                if code == 0 {
+                    continue;
+                }
+                if let Some(byte) = stream.get_mut(bits + index / 8) {
+                    *byte |= 1 << (index % 8);
+                }
+                if let Some(byte) = stream.get_mut(at) {
+                    *byte = code as u8;
+                }
+                at += 1;
+            }
+        }
+    }
+    set(packed, &sections.offsets, header.tiles(), (at as u32).to_le_bytes());
 }
 
 /// int8 codes, or uint8 ones moved to int8.

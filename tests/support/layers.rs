@@ -25,10 +25,25 @@ pub fn thin(weights: &Array2<f32>, seed: u64) -> Array2<f32> {
 
 /// Most blocks of 16 outputs and `inputs` inputs are zero.
 pub fn thin_in_blocks<T: Copy + Default>(weights: &Array2<T>, inputs: usize, seed: u64) -> Array2<T> {
-    let alive = random_codes(weights.nrows().div_ceil(16), weights.ncols().div_ceil(inputs), seed);
+    without_blocks(weights, (16, inputs), 4, seed)
+}
+
+/// Only one of eight blocks of four inputs of an output is not zero.
+pub fn thin_in_groups<T: Copy + Default>(weights: &Array2<T>, seed: u64) -> Array2<T> {
+    without_blocks(weights, (1, 4), 8, seed)
+}
+
+/// One of `of` blocks is not zero.
+fn without_blocks<T: Copy + Default>(
+    weights: &Array2<T>,
+    block: (usize, usize),
+    of: i8,
+    seed: u64,
+) -> Array2<T> {
+    let alive = random_codes(weights.nrows().div_ceil(block.0), weights.ncols().div_ceil(block.1), seed);
     let mut thin = weights.clone();
     for ((n, k), w) in thin.indexed_iter_mut() {
-        if alive[[n / 16, k / inputs]] % 4 != 0 {
+        if alive[[n / block.0, k / block.1]] % of != 0 {
             *w = T::default();
         }
     }
@@ -42,6 +57,7 @@ pub fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>>
     let codes = w.map(|w| (w * 127.0) as i8);
     let blocks = thin_in_blocks(&random(outputs, inputs, 2), 4, 3);
     let code_blocks = blocks.map(|w| (w * 127.0) as i8);
+    let code_groups = thin_in_groups(&random_codes(outputs, inputs, 2), 3);
     let nibbles = w.map(|w| (w * 7.0) as i8);
     let group_scales = Array2::from_elem((outputs, inputs.div_ceil(32)), 0.1);
     let zeros: Vec<i32> = (0..outputs as i32).map(|n| n % 100).collect();
@@ -59,6 +75,7 @@ pub fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>>
         Weights::int8(codes.view(), &[0.1], &[]).sparse(),
         Weights::from(blocks.view()).sparse(),
         Weights::int8(code_blocks.view(), &[0.1], &[]).sparse(),
+        Weights::int8(code_groups.view(), &[0.1], &[]).sparse(),
         Weights::int4(nibbles.view(), 32, group_scales.view(), None),
     ]
     .map(|weights| PackedLinear::new(weights).unwrap().with_bias(&vec![0.25; outputs]).unwrap())

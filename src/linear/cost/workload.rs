@@ -60,7 +60,7 @@ impl Workload {
     }
 
     /// A layer that exists, on one thread. In a sparse format `block` is what it stores, and `sparsity` the fraction of these
-    /// blocks that are not stored. An int4 layer is one that quantizes its input, even if this one
+    /// blocks (of the weights, where it stores those one by one) that are not stored. An int4 layer is one that quantizes its input, even if this one
     /// [does not](PackedLinear::with_float_input): float inputs are not measured.
     pub fn of(layer: &PackedLinear<'_>, rows: usize) -> Self {
         let mut workload = Workload::new(layer.format(), layer.out_features(), layer.in_features());
@@ -71,8 +71,9 @@ impl Workload {
         }
         if let Some(block) = layer.block() {
             let all = layer.out_features().div_ceil(block.0) * layer.in_features().div_ceil(block.1);
+            let stored = if layer.has_bitmaps() { layer.non_zeros() } else { layer.stored_blocks() };
             workload.block = block;
-            workload.sparsity = 1.0 - layer.stored_blocks() as f64 / all.max(1) as f64;
+            workload.sparsity = 1.0 - stored as f64 / all.max(1) as f64;
         }
         workload
     }
@@ -98,14 +99,13 @@ impl Workload {
         checked_product("weights", &[self.outputs, self.inputs])?;
         checked_product("x", &[self.rows, self.inputs])?;
         checked_product("y", &[self.rows, self.outputs])?;
-        let (height, stored) = if self.format.is_sparse() { self.counts().blocks() } else { (0, 0) };
-        let header = Header {
+        self.counts().stored(Header {
             format: self.format,
             outputs: self.outputs,
             inputs: self.inputs,
             non_zeros: self.share(self.outputs as f64 * self.inputs as f64, 1, 1),
-            stored,
-            height,
+            stored: 0,
+            height: 0,
             group_size: match self.format {
                 Format::Int4 => stored_group_size(self.group_size, self.inputs)?,
                 _ => 0,
@@ -115,9 +115,7 @@ impl Workload {
             input: None,
             clamp: None,
             output: None,
-        };
-        let sections = header.sections()?;
-        Ok((header, sections))
+        })
     }
 
     /// What packing such weights is expected to count.

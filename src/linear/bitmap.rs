@@ -1,0 +1,177 @@
+//! Products with int8 weights that are stored one by one, behind bits that say which of a tile's they are. They become a dense
+//! tile on the stack, or in registers, so they take fewer bytes and as many products as a dense layer's.
+
+use super::codes::CodeRows;
+use super::dense::{ROWS, piece};
+use super::finish::{Finish, Outputs};
+use super::layer::PackedLinear;
+use super::layout::{GROUP, TILE};
+use crate::context::Context;
+use crate::kernels::{Group, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile};
+use ndarray::ArrayViewMut2;
+
+/// Groups of inputs of a tile that are on the stack at a time, 32 KiB: a multiple of the chunks in which they are stored.
+const DEPTH: usize = 256;
+
+/// The same for few rows: their products are soon done, and the next weights should be on their way meanwhile.
+const FEW_DEPTH: usize = 64;
+
+/// How many rows are few.
+const FEW_ROWS: usize = 16;
+
+/// Tiles that a single row takes at a time.
+const TILES: usize = 4;
+
+/// A sparse int8 layer with bitmaps.
+pub(super) fn int8<F: Finish>(
+    context: &Context,
+    layer: &PackedLinear<'_>,
+    finish: F,
+    x: &CodeRows<'_>,
+    y: ArrayViewMut2<'_, F::Out>,
+) {
+    let piece = piece(y.nrows(), layer.in_features());
+    for_each_tile(context, y, piece, |at, tile| {
+        context.isa().run(Int8 { layer, finish, x, at, tile });
+    });
+}
+
+struct Int8<'a, F: Finish> {
+    layer: &'a PackedLinear<'a>,
+    finish: F,
+    x: &'a CodeRows<'a>,
+    at: (usize, usize),
+    tile: TileMut<'a, F::Out>,
+}
+
+impl<F: Finish> Operation for Int8<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
+        let codes = codes.as_chunks::<GROUP>().0;
+        let groups = self.x.padded / GROUP;
+        let codes = codes.get(self.at.0 * groups..).unwrap_or_default();
+        let most = if self.tile.rows() > FEW_ROWS { DEPTH } else { FEW_DEPTH };
+        let (mut sums, mut weights) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, DEPTH>::new());
+        let sums = sums.filled(if groups > most { self.tile.rows() } else { 0 }, [0; TILE]);
+        let weights = weights.filled(groups.min(most), [[0; GROUP]; TILE]);
+        let done = if self.tile.rows() == 1 { self.row(token, codes, weights) } else { 0 };
+        for start in (done..self.tile.cols()).step_by(TILE) {
+            let tile = (self.at.1 + start) / TILE;
+            let outputs = Outputs::of(self.layer, tile);
+            let mut stream = self.layer.bitmap_tile(tile);
+            let mut first = 0;
+            loop {
+                let depth = (groups - first).min(most);
+                let weights = weights.get_mut(..depth).unwrap_or_default();
+                let read = token.expand(stream, weights);
+                stream = stream.get(read..).unwrap_or_default();
+                let step = Step { start, first, weights, outputs: &outputs };
+                let mut done = 0;
+                if T::WIDE {
+                    done = self.rows::<T, 8>(token, codes, &step, sums, done);
+                    done = self.rows::<T, 4>(token, codes, &step, sums, done);
+                    done = self.rows::<T, 3>(token, codes, &step, sums, done);
+                } else {
+                    done = self.rows::<T, 6>(token, codes, &step, sums, done);
+                    done = self.rows::<T, 2>(token, codes, &step, sums, done);
+                }
+                self.rows::<T, 1>(token, codes, &step, sums, done);
+                first += depth;
+                if first >= groups {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// What rows are multiplied with at a time.
+struct Step<'a> {
+    /// The first output, in the tile of `y`.
+    start: usize,
+    /// The first group of inputs.
+    first: usize,
+    weights: &'a [[Group<i8>; TILE]],
+    outputs: &'a Outputs<TILE>,
+}
+
+impl<F: Finish> Int8<'_, F> {
+    /// Adds products to the sums of `R` rows at a time, from row `done` on, and stores them when they are whole; returns up to
+    /// where whole `R` went.
+    #[inline(always)]
+    fn rows<T: Token, const R: usize>(
+        &mut self,
+        token: T,
+        codes: &[Group<T::Staged>],
+        step: &Step<'_>,
+        kept: &mut [[i32; TILE]],
+        mut done: usize,
+    ) -> usize {
+        let groups = self.x.padded / GROUP;
+        let depth = step.weights.len();
+        let whole = step.first + depth >= groups;
+        while done + R <= self.tile.rows() {
+            let rows = RowBlock::<_, R>::of(codes.get(done * groups..).unwrap_or_default(), groups);
+            if whole {
+                self.tile.expect_store((done, R), (step.start, TILE));
+            }
+            let kept = kept.get_mut(done..).unwrap_or_default().first_chunk_mut::<R>();
+            let mut sums = match &kept {
+                Some(kept) if step.first > 0 => **kept,
+                _ => [[0; TILE]; R],
+            };
+            token.dot(rows.part(step.first, depth), step.weights, &mut sums);
+            if whole {
+                let parameters = self.x.rows::<R>(self.at.0 + done, self.layer.in_features());
+                let block = self.tile.block::<R, TILE>(done, step.start);
+                step.outputs.finish_rows(self.finish, token, sums, parameters, block);
+            } else if let Some(kept) = kept {
+                *kept = sums;
+            }
+            done += R;
+        }
+        done
+    }
+
+    /// A single row, [`TILES`] at a time; returns up to which column whole [`TILES`] went.
+    #[inline(always)]
+    fn row<T: Token>(
+        &mut self,
+        token: T,
+        codes: &[Group<T::Staged>],
+        weights: &mut [[Group<i8>; TILE]],
+    ) -> usize {
+        let groups = self.x.padded / GROUP;
+        let codes = codes.get(..groups).unwrap_or_default();
+        let row = self.x.row(self.at.0, self.layer.in_features());
+        let mut start = 0;
+        while start + TILES * TILE <= self.tile.cols() {
+            let first = (self.at.1 + start) / TILE;
+            let mut streams: [&[u8]; TILES] = [&[]; TILES];
+            for (t, stream) in streams.iter_mut().enumerate() {
+                *stream = self.layer.bitmap_tile(first + t);
+            }
+            let mut sums = [[0; TILE]; TILES];
+            let done = token.dot_bitmaps(codes, &mut streams, &mut sums);
+            for (t, sums) in sums.iter_mut().enumerate() {
+                let mut stream = streams[t];
+                let mut done = done;
+                while done < groups {
+                    let depth = (groups - done).min(FEW_DEPTH);
+                    let weights = weights.get_mut(..depth).unwrap_or_default();
+                    let read = token.expand(stream, weights);
+                    stream = stream.get(read..).unwrap_or_default();
+                    let part = RowBlock::of(codes, groups).part(done, depth);
+                    token.dot::<1>(part, weights, std::array::from_mut(sums));
+                    done += depth;
+                }
+                let out = Outputs::of(self.layer, first + t).finish(self.finish, token, sums, row);
+                self.tile.store(0, start + t * TILE, out);
+            }
+            start += TILES * TILE;
+        }
+        start
+    }
+}

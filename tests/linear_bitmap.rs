@@ -1,0 +1,249 @@
+//! int8 weights that are stored one by one, with a bit for every weight: the same integers as the naive product's, fewer bytes than
+//! in any blocks, and nothing read outside of bytes that lie about them.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use ndarray::{Array2, s};
+use support::guard::Guarded;
+use support::layers::{random, random_codes, thin_in_blocks, thin_in_groups};
+use support::{Random, every_isa, every_thread_count};
+use tersor::linear::{Format, PackedLinear, Weights};
+use tersor::{Error, Mask};
+
+fn sparse(codes: &Array2<i8>) -> PackedLinear<'static> {
+    PackedLinear::new(Weights::int8(codes.view(), &[0.5], &[]).sparse()).unwrap()
+}
+
+/// Codes of which each is zero with this probability.
+fn pruned(outputs: usize, inputs: usize, sparsity: f32) -> Array2<i8> {
+    let mut random = Random(7);
+    random_codes(outputs, inputs, 5).map(|w| if random.signed().abs() < sparsity { 0 } else { w | 1 })
+}
+
+/// Two of each four inputs of an output.
+fn two_of_four(outputs: usize, inputs: usize) -> Array2<i8> {
+    let first = random_codes(outputs, inputs.div_ceil(4), 6);
+    let mut codes = random_codes(outputs, inputs, 5);
+    for ((n, k), w) in codes.indexed_iter_mut() {
+        let (a, b) = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)][(first[[n, k / 4]] as u8 % 6) as usize];
+        *w = if k % 4 == a || k % 4 == b { *w | 1 } else { 0 };
+    }
+    codes
+}
+
+fn product(x: &Array2<u8>, zero: i32, w: &Array2<i8>) -> Array2<i32> {
+    x.map(|&x| i32::from(x) - zero).dot(&w.map(|&w| i32::from(w)).t())
+}
+
+fn forward_codes(layer: &PackedLinear<'_>, x: &Array2<u8>, zero: i32) -> Array2<i32> {
+    let mut y = Array2::from_elem((x.nrows(), layer.out_features()), i32::MIN);
+    layer.forward_codes(x.view(), &[zero], y.view_mut()).unwrap();
+    y
+}
+
+/// Around every edge of tiles, groups, chunks of groups, what a single row takes at a time, and what is on the stack at a time.
+#[test]
+fn products_are_exact_on_every_instruction_set() {
+    let mut seen = 0;
+    for (outputs, inputs) in [
+        (32, 1),
+        (31, 5),
+        (33, 15),
+        (64, 16),
+        (65, 17),
+        (128, 64),
+        (127, 63),
+        (129, 79),
+        (300, 130),
+        (40, 1020),
+        (160, 1025),
+        (64, 2060),
+    ] {
+        let patterns = [
+            two_of_four(outputs, inputs),
+            pruned(outputs, inputs, 0.1),
+            pruned(outputs, inputs, 0.5),
+            pruned(outputs, inputs, 0.75),
+            pruned(outputs, inputs, 0.95),
+            Array2::zeros((outputs, inputs)),
+            Array2::from_elem((outputs, inputs), -128),
+        ];
+        let layers = patterns.map(|w| (sparse(&w), w));
+        seen += layers.iter().filter(|(layer, _)| layer.block() == Some((1, 1))).count();
+        for rows in [1, 2, 3, 7, 8, 17, 130] {
+            let x = random_codes(rows, inputs, 1).map(|&x| x as u8);
+            for (layer, w) in &layers {
+                for zero in [0, 131] {
+                    let expected = product(&x, zero, w);
+                    for context in every_isa() {
+                        let y = context.scope(|| forward_codes(layer, &x, zero));
+                        assert_eq!(y, expected, "{layer:?} {:?} {rows} rows {context:?}", layer.block());
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+/// From f32 to f32, in pieces.
+#[test]
+fn a_layer_gives_the_bytes_of_a_dense_one_at_any_thread_count() {
+    let (outputs, inputs) = (2100, 1100);
+    let w = two_of_four(outputs, inputs);
+    let scales: Vec<f32> = (1..=outputs).map(|n| n as f32 * 1e-3).collect();
+    let bias: Vec<f32> = random(1, outputs, 4).iter().copied().collect();
+    let [dense, sparse] = [false, true].map(|sparse| {
+        let weights = Weights::int8(w.view(), &scales, &[]);
+        let weights = if sparse { weights.sparse() } else { weights };
+        PackedLinear::new(weights).unwrap().with_bias(&bias).unwrap()
+    });
+    assert_eq!((dense.block(), sparse.block()), (None, Some((1, 1))));
+    for rows in [1, 5, 140] {
+        let x = random(rows, inputs, 3);
+        let forward = |layer: &PackedLinear<'_>| {
+            let mut y = Array2::<f32>::zeros((rows, outputs));
+            layer.forward(x.view(), y.view_mut()).unwrap();
+            y.map(|y| y.to_bits())
+        };
+        let expected = forward(&dense);
+        for context in every_isa().chain(every_thread_count()) {
+            assert!(context.scope(|| forward(&sparse)) == expected, "{rows} rows, {context:?}");
+        }
+        // Nothing more than the dense layer's scratch.
+        assert_eq!(sparse.scratch_bytes(rows), dense.scratch_bytes(rows));
+    }
+}
+
+/// What blocks of one output, and of 16, would take, each section padded to cache lines.
+fn bytes_in_blocks(w: &Array2<i8>) -> usize {
+    let (outputs, inputs) = w.dim();
+    let count = |height: usize| -> usize {
+        let is_stored =
+            |n: usize, k: usize| w.slice(s![n..(n + height).min(outputs), k..(k + 4).min(inputs)]);
+        let blocks =
+            |n: usize| (0..inputs).step_by(4).filter(|&k| is_stored(n, k).iter().any(|&w| w != 0)).count();
+        (0..outputs).step_by(height).map(blocks).sum()
+    };
+    let (low, high) = (count(1), count(16));
+    let sections = |blocks: usize, height: usize| {
+        let parameters = outputs.next_multiple_of(32) * 4;
+        let sizes = [(outputs.div_ceil(height) + 1) * 4, blocks * 2, blocks * height * 4];
+        let padded = sizes.iter().map(|size| size.next_multiple_of(64)).sum::<usize>();
+        128 + 3 * parameters + padded
+    };
+    if high * 66 <= low * 6 { sections(high, 16) } else { sections(low, 1) }
+}
+
+#[test]
+fn no_pattern_takes_more_bytes_than_in_blocks() {
+    let mut single = 0;
+    for (outputs, inputs) in [(1, 1), (5, 40), (17, 33), (32, 64), (70, 90), (200, 300)] {
+        let mut patterns = vec![
+            two_of_four(outputs, inputs),
+            Array2::zeros((outputs, inputs)),
+            Array2::ones((outputs, inputs)),
+            thin_in_groups(&Array2::ones((outputs, inputs)), 1),
+            thin_in_blocks(&Array2::ones((outputs, inputs)), 4, 1),
+        ];
+        patterns.extend(
+            [0.02, 0.1, 0.3, 0.5, 0.75, 0.9, 0.97, 0.99].map(|sparsity| pruned(outputs, inputs, sparsity)),
+        );
+        for w in patterns {
+            let layer = sparse(&w);
+            let before = bytes_in_blocks(&w);
+            let is_single = layer.block() == Some((1, 1));
+            single += usize::from(is_single);
+            assert!(layer.as_bytes().len() <= before, "{layer:?}: {} {before}", layer.as_bytes().len());
+            assert_eq!(is_single, layer.as_bytes().len() < before, "{layer:?}: {:?}", layer.block());
+        }
+    }
+    assert!(single > 20, "{single}");
+    // 2 of 4: five bits of eight. Three quarters pruned: three.
+    let dense = 256 * 1024;
+    for (w, of_eight) in [(two_of_four(256, 1024), 5), (pruned(256, 1024, 0.75), 3)] {
+        let layer = sparse(&w);
+        assert_eq!((layer.format(), layer.block()), (Format::SparseInt8, Some((1, 1))));
+        assert_eq!(layer.non_zeros(), w.iter().filter(|&&w| w != 0).count());
+        let beside = dense / 8 + layer.non_zeros() + 4 * 256 + 4 * 9;
+        assert_eq!(layer.weight_bytes(), beside);
+        assert!(layer.as_bytes().len() < dense * of_eight / 8 + dense / 50);
+    }
+}
+
+#[test]
+fn packed_bytes_are_the_layer() {
+    let w = pruned(75, 333, 0.6);
+    let mask = Mask::from_fn(&[75, 333], |i| i % 3 != 0).unwrap();
+    let weights = Weights::int8(w.view(), &[0.5], &[]).masked(&mask).sparse();
+    let layer = PackedLinear::new(weights.clone()).unwrap();
+    let mut packed = vec![0xff; weights.packed_bytes().unwrap()];
+    weights.pack_into(&mut packed).unwrap();
+    assert_eq!(layer.as_bytes(), packed);
+    let mut masked = w.clone();
+    masked.iter_mut().enumerate().for_each(|(i, w)| *w = if i % 3 != 0 { *w } else { 0 });
+    let x = random_codes(9, 333, 1).map(|&x| x as u8);
+    let expected = product(&x, 0, &masked);
+    let borrowed = PackedLinear::from_bytes(&packed).unwrap();
+    assert_eq!((borrowed.block(), borrowed.non_zeros()), (Some((1, 1)), layer.non_zeros()));
+    assert_eq!(forward_codes(&borrowed, &x, 0), expected);
+    assert_eq!(forward_codes(&borrowed.with_bias(&[1.0; 75]).unwrap(), &x, 0), expected);
+    assert_eq!(forward_codes(&layer.clone().into_owned(), &x, 0), expected);
+    // uint8 codes are the same weights.
+    let unsigned = w.map(|&w| (w as u8) ^ 0x80);
+    let weights = Weights::uint8(unsigned.view(), &[0.5], &[128]).masked(&mask).sparse();
+    assert_eq!(PackedLinear::new(weights).unwrap().as_bytes(), packed);
+}
+
+/// Where the sections are: the last is the stream of bits and weights, the one before it the offsets.
+fn sections(layer: &PackedLinear<'_>) -> (usize, usize) {
+    let tiles = layer.out_features().div_ceil(32);
+    let offsets = 128 + 3 * tiles * 128;
+    (offsets, offsets + ((tiles + 1) * 4).next_multiple_of(64))
+}
+
+/// Bits that say that there are more weights, or fewer, and offsets that lead elsewhere, are refused.
+#[test]
+fn bytes_that_contradict_their_bits_are_refused() {
+    // One chunk for each tile: of several, a wrong number of weights in one moves the bits of the next, whatever those say.
+    let layer = sparse(&pruned(70, 16, 0.5));
+    assert_eq!(layer.block(), Some((1, 1)));
+    let (offsets, stream) = sections(&layer);
+    let good = layer.as_bytes().to_vec();
+    PackedLinear::from_bytes(&good).unwrap();
+    let message = |at: usize, change: u8| {
+        let mut bytes = good.clone();
+        bytes[at] ^= change;
+        let error = PackedLinear::from_bytes(&bytes).unwrap_err();
+        assert!(matches!(error, Error::Layout { .. }));
+        error.to_string()
+    };
+    for at in stream..stream + 64 {
+        assert!((0..8).all(|bit| message(at, 1 << bit).contains("place")));
+    }
+    for at in offsets..offsets + 16 {
+        assert!([1, 0x80, 0xff].into_iter().all(|change| message(at, change).contains("place")));
+    }
+    // The weights themselves may be anything.
+    let mut bytes = good.clone();
+    let len = bytes.len();
+    bytes[len - 64] ^= 0x55;
+    PackedLinear::from_bytes(&bytes).unwrap();
+}
+
+/// The stream of the last tile ends with the section, which ends with the page.
+#[test]
+fn nothing_is_read_behind_the_last_weight() {
+    for (outputs, inputs) in [(32, 64), (64, 256), (160, 40), (33, 20)] {
+        let w = pruned(outputs, inputs, 0.4);
+        let layer = sparse(&w);
+        let x = random_codes(1, inputs, 1).map(|&x| x as u8);
+        let guarded = Guarded::new(layer.as_bytes());
+        let borrowed = PackedLinear::from_bytes(&guarded).unwrap();
+        for context in every_isa() {
+            assert_eq!(context.scope(|| forward_codes(&borrowed, &x, 3)), product(&x, 3, &w), "{context:?}");
+        }
+    }
+}
