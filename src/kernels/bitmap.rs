@@ -1,8 +1,8 @@
 //! Tiles of int8 weights of which only those that are not zero are stored, behind bits that say which these are.
 //!
 //! A tile is a stream of bytes: for each [`CHUNK`] groups of four inputs (or as many as are left) first a bit for each weight,
-//! 16 bytes for a group, then the weights whose bits are set, one byte each; bits and weights in the order in which a dense tile has the
-//! weights, the lowest bit of a byte first. Bits and weights lie in one stream, so that what is read of them comes in order.
+//! 16 bytes for a group, then the weights whose bits are set, one byte each; bits and weights in the order in which a dense tile
+//! has the weights, the lowest bit of a byte first. Bits and weights lie in one stream, so that what is read of them comes in order.
 
 use super::dot::{Group, TILE};
 

@@ -33,6 +33,8 @@ pub(crate) enum Level {
 /// | `neon-dotprod` | NEON with SDOT/UDOT |
 /// | `neon-i8mm` | those, with SMMLA/UMMLA |
 ///
+/// Under `avx512` sparse int8 layers also use VBMI2 where the processor has it; results are the same without.
+///
 /// The environment variable `TERSOR_ISA` forces one for a process, [`Context::with_isa`](crate::Context::with_isa) for
 /// a scope.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -44,6 +44,8 @@ mod x86_64_avx2;
 #[cfg(kernels = "x86_64")]
 mod x86_64_avx512;
 #[cfg(kernels = "x86_64")]
+mod x86_64_bitmap;
+#[cfg(kernels = "x86_64")]
 mod x86_64_channels;
 #[cfg(kernels = "x86_64")]
 mod x86_64_dot;

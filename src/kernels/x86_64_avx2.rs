@@ -5,7 +5,7 @@ use super::dispatch::Token;
 use super::dot::{Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
 use super::x86_64::Avx2;
-use super::{x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places};
+use super::{x86_64_bitmap, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places};
 use crate::element::DType;
 use half::f16;
 use std::arch::x86_64::*;
@@ -80,6 +80,12 @@ impl Token for Avx2 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_dot::dot_avx2(rows, tile, sums) }
+    }
+
+    #[inline(always)]
+    fn expand(self, stream: &[u8], tile: &mut [[Group<i8>; TILE]]) -> usize {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_bitmap::expand_avx2(stream, tile) }
     }
 
     #[inline(always)]

@@ -5,7 +5,9 @@ use super::dispatch::{Token, interleave};
 use super::dot::{BLOCK, Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
 use super::x86_64::Avx512;
-use super::{x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places};
+use super::{
+    x86_64_bitmap, x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places,
+};
 use crate::element::DType;
 use half::f16;
 use std::arch::x86_64::*;
@@ -108,6 +110,31 @@ impl Token for Avx512 {
     ) {
         // SAFETY: the token proves the features.
         unsafe { x86_64_dot::dot_row_vnni::<N, FAR>(row, tiles, sums) }
+    }
+
+    #[inline(always)]
+    fn expand(self, stream: &[u8], tile: &mut [[Group<i8>; TILE]]) -> usize {
+        if x86_64_bitmap::has_vbmi2() {
+            // SAFETY: the token proves the features but VBMI2, which was found.
+            unsafe { x86_64_bitmap::expand_vbmi2(stream, tile) }
+        } else {
+            // SAFETY: the token proves the features.
+            unsafe { x86_64_bitmap::expand_avx2(stream, tile) }
+        }
+    }
+
+    #[inline(always)]
+    fn dot_bitmaps<const N: usize>(
+        self,
+        row: &[Group<u8>],
+        streams: &mut [&[u8]; N],
+        sums: &mut [[i32; TILE]; N],
+    ) -> usize {
+        if !x86_64_bitmap::has_vbmi2() {
+            return 0;
+        }
+        // SAFETY: the token proves the features but VBMI2, which was found.
+        unsafe { x86_64_bitmap::dot_bitmaps_vbmi2(row, streams, sums) }
     }
 
     #[inline(always)]
