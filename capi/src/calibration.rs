@@ -33,7 +33,7 @@ pub const TERSOR_FORMAT_BF16: tersor_format = 3;
 pub const TERSOR_FORMAT_I8: tersor_format = 4;
 /// The weights that are not zero, in f32: `tersor_pack_sparse_f32`. Since 0.1.
 pub const TERSOR_FORMAT_SPARSE_F32: tersor_format = 5;
-/// The blocks of int8 codes that are not zero: `tersor_pack_sparse_i8`. Since 0.1.
+/// The int8 codes, or blocks of them, that are not zero: `tersor_pack_sparse_i8`. Since 0.1.
 pub const TERSOR_FORMAT_SPARSE_I8: tersor_format = 6;
 /// Every weight, as an int4 code: `tersor_pack_int4`. Since 0.1.
 pub const TERSOR_FORMAT_INT4: tersor_format = 7;

@@ -381,7 +381,7 @@ pub unsafe extern "C" fn tersor_pack_sparse_f32(
     })
 }
 
-/// How many bytes `tersor_pack_sparse_i8` writes. Depends on how many blocks survive.
+/// How many bytes `tersor_pack_sparse_i8` writes. Depends on how many weights or blocks survive.
 ///
 /// @param out_bytes  receives the size
 /// @return as `tersor_pack_sparse_i8`
@@ -405,8 +405,8 @@ pub unsafe extern "C" fn tersor_pack_sparse_i8_size(
     })
 }
 
-/// Packs blocks of int8 codes that are not all 0: of 16 outputs and four inputs, where zeros come in whole blocks, else of one
-/// output and four inputs (whichever takes fewer bytes; high blocks run several times as fast).
+/// Packs the int8 codes that are not 0, and a bit for every code; or blocks of them that are not all 0, of 16 outputs and four
+/// inputs or of one output and four inputs. Whichever takes the fewest bytes; blocks of 16 outputs run several times as fast.
 ///
 /// @param weights       `n` rows of `k` codes, whose zero point is 0
 /// @param scales        `channels` scales, finite and above 0; NULL means all are 1
