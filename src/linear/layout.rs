@@ -80,8 +80,8 @@ pub enum Format {
     Int8,
     /// The weights that are not zero, in f32, and the place of each; or the blocks of 16 outputs that are not all zero.
     SparseF32,
-    /// As int8 codes, whichever takes the fewest bytes: the weights that are not zero, and a bit for every weight; or blocks of four
-    /// inputs, of one output or of 16, that are not all zero, and the place of each.
+    /// As int8 codes the weights that are not zero, and a bit for every weight; or blocks of four inputs, of one output or of 16, that
+    /// are not all zero, and the place of each. [`Weights::sparse`](super::Weights::sparse) says which.
     SparseInt8,
     /// Every weight, as an int4 code, with a scale for each group of inputs; int32 arithmetic within a group.
     Int4,
