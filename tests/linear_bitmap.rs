@@ -72,7 +72,7 @@ fn products_are_exact_on_every_instruction_set() {
         ];
         let layers = patterns.map(|w| (sparse(&w), w));
         seen += layers.iter().filter(|(layer, _)| layer.block() == Some((1, 1))).count();
-        for rows in [1, 2, 3, 7, 8, 17, 130] {
+        for rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 130] {
             let x = random_codes(rows, inputs, 1).map(|&x| x as u8);
             for (layer, w) in &layers {
                 for zero in [0, 131] {

@@ -223,16 +223,22 @@ pub(crate) trait Token: Copy {
         bitmap::expand(stream, tile)
     }
 
-    /// As [`dot_row`](Token::dot_row), of tiles as [`expand`](Token::expand) takes them, for as many groups of the row as it likes:
-    /// returns how many, a multiple of [`CHUNK`](bitmap::CHUNK), and leaves of the streams what is behind them.
+    /// Whether [`dot_bitmaps`](Token::dot_bitmaps) does anything.
     #[inline(always)]
-    fn dot_bitmaps<const N: usize>(
+    fn has_bitmaps(self) -> bool {
+        false
+    }
+
+    /// As [`dot`](Token::dot) with each of some tiles as [`expand`](Token::expand) takes them, for as many groups of the rows as it
+    /// likes: returns how many, a multiple of [`CHUNK`](bitmap::CHUNK), and leaves of the streams what is behind them.
+    #[inline(always)]
+    fn dot_bitmaps<const R: usize, const N: usize>(
         self,
-        row: &[Group<Self::Staged>],
+        rows: RowBlock<'_, Self::Staged, R>,
         streams: &mut [&[u8]; N],
-        sums: &mut [[i32; TILE]; N],
+        sums: &mut [[[i32; TILE]; R]; N],
     ) -> usize {
-        let _ = (row, streams, sums);
+        let _ = (rows, streams, sums);
         0
     }
 

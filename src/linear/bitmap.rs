@@ -19,9 +19,6 @@ const FEW_DEPTH: usize = 64;
 /// How many rows are few.
 const FEW_ROWS: usize = 16;
 
-/// Tiles that a single row takes at a time.
-const TILES: usize = 4;
-
 /// A sparse int8 layer with bitmaps.
 pub(super) fn int8<F: Finish>(
     context: &Context,
@@ -56,7 +53,19 @@ impl<F: Finish> Operation for Int8<'_, F> {
         let (mut sums, mut weights) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, DEPTH>::new());
         let sums = sums.filled(if groups > most { self.tile.rows() } else { 0 }, [0; TILE]);
         let weights = weights.filled(groups.min(most), [[0; GROUP]; TILE]);
-        let done = if self.tile.rows() == 1 { self.row(token, codes, weights) } else { 0 };
+        // Sums of two tiles need not wait for each other; three rows have enough sums alone. More than eight would need the weights twice.
+        let done = match self.tile.rows() {
+            _ if !token.has_bitmaps() => 0,
+            1 => self.few::<T, 1, 4>(token, codes, weights),
+            2 => self.few::<T, 2, 2>(token, codes, weights),
+            3 => self.few::<T, 3, 1>(token, codes, weights),
+            4 => self.few::<T, 4, 1>(token, codes, weights),
+            5 => self.few::<T, 5, 1>(token, codes, weights),
+            6 => self.few::<T, 6, 1>(token, codes, weights),
+            7 => self.few::<T, 7, 1>(token, codes, weights),
+            8 => self.few::<T, 8, 1>(token, codes, weights),
+            _ => 0,
+        };
         for start in (done..self.tile.cols()).step_by(TILE) {
             let tile = (self.at.1 + start) / TILE;
             let outputs = Outputs::of(self.layer, tile);
@@ -135,42 +144,43 @@ impl<F: Finish> Int8<'_, F> {
         done
     }
 
-    /// A single row, [`TILES`] at a time; returns up to which column whole [`TILES`] went.
+    /// All `R` rows, `N` tiles at a time; returns up to which column whole `N` went.
     #[inline(always)]
-    fn row<T: Token>(
+    fn few<T: Token, const R: usize, const N: usize>(
         &mut self,
         token: T,
         codes: &[Group<T::Staged>],
         weights: &mut [[Group<i8>; TILE]],
     ) -> usize {
         let groups = self.x.padded / GROUP;
-        let codes = codes.get(..groups).unwrap_or_default();
-        let row = self.x.row(self.at.0, self.layer.in_features());
+        let rows = RowBlock::<_, R>::of(codes, groups);
         let mut start = 0;
-        while start + TILES * TILE <= self.tile.cols() {
+        while start + N * TILE <= self.tile.cols() {
             let first = (self.at.1 + start) / TILE;
-            let mut streams: [&[u8]; TILES] = [&[]; TILES];
+            let mut streams: [&[u8]; N] = [&[]; N];
             for (t, stream) in streams.iter_mut().enumerate() {
                 *stream = self.layer.bitmap_tile(first + t);
             }
-            let mut sums = [[0; TILE]; TILES];
-            let done = token.dot_bitmaps(codes, &mut streams, &mut sums);
+            let mut sums = [[[0; TILE]; R]; N];
+            let done = token.dot_bitmaps(rows, &mut streams, &mut sums);
             for (t, sums) in sums.iter_mut().enumerate() {
-                let mut stream = streams[t];
-                let mut done = done;
+                let (mut stream, mut done) = (streams[t], done);
                 while done < groups {
                     let depth = (groups - done).min(FEW_DEPTH);
                     let weights = weights.get_mut(..depth).unwrap_or_default();
                     let read = token.expand(stream, weights);
                     stream = stream.get(read..).unwrap_or_default();
-                    let part = RowBlock::of(codes, groups).part(done, depth);
-                    token.dot::<1>(part, weights, std::array::from_mut(sums));
+                    token.dot(rows.part(done, depth), weights, sums);
                     done += depth;
                 }
-                let out = Outputs::of(self.layer, first + t).finish(self.finish, token, sums, row);
-                self.tile.store(0, start + t * TILE, out);
+                let outputs = Outputs::of(self.layer, first + t);
+                for (r, sums) in sums.iter().enumerate() {
+                    let row = self.x.row(self.at.0 + r, self.layer.in_features());
+                    let out = outputs.finish(self.finish, token, sums, row);
+                    self.tile.store(r, start + t * TILE, out);
+                }
             }
-            start += TILES * TILE;
+            start += N * TILE;
         }
         start
     }
