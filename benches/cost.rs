@@ -65,8 +65,8 @@ impl Random {
     }
 }
 
-/// What a layer is, but for its weights.
-fn draw(random: &mut Random, threads: usize) -> Workload {
+/// What a layer is, but for its weights; and whether it is pruned 2 of 4, which is as half of the weights one by one.
+fn draw(random: &mut Random, threads: usize) -> (Workload, bool) {
     let format = random.choose(&[
         Format::F32,
         Format::F16,
@@ -85,24 +85,38 @@ fn draw(random: &mut Random, threads: usize) -> Workload {
     };
     let (outputs, inputs) = (size(), size());
     let low = (1, format.block().map_or(1, |block| block.1));
-    Workload {
+    let mut workload = Workload {
         rows: random.size(1, 512),
         sparsity: 0.95 * random.unit(),
         block: random.choose(&[(1, 1), low, format.block().unwrap_or(low)]),
         group_size: random.choose(&[32, 64, 128]),
         threads: random.choose(&[1, threads]),
         ..Workload::new(format, outputs, inputs)
+    };
+    let two_of_four =
+        format == Format::SparseInt8 && workload.block == (1, 1) && random.bits().is_multiple_of(2);
+    if two_of_four {
+        workload.sparsity = 0.5;
     }
+    (workload, two_of_four)
 }
 
 /// A layer of random weights.
-fn layer(workload: &Workload, random: &mut Random) -> PackedLinear<'static> {
+fn layer((workload, two_of_four): &(Workload, bool), random: &mut Random) -> PackedLinear<'static> {
     let Workload { format, outputs, inputs, sparsity, block, group_size, .. } = *workload;
     let shape = (outputs, inputs);
     let sparsity = if format.is_sparse() { sparsity } else { 0.0 };
-    let alive = Array2::from_shape_simple_fn((outputs.div_ceil(block.0), inputs.div_ceil(block.1)), || {
-        random.unit() >= sparsity
-    });
+    let mut alive =
+        Array2::from_shape_simple_fn((outputs.div_ceil(block.0), inputs.div_ceil(block.1)), || {
+            random.unit() >= sparsity
+        });
+    if *two_of_four {
+        const PAIRS: [[usize; 2]; 6] = [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]];
+        for mut group in alive.exact_chunks_mut((1, 4)) {
+            let pair = random.choose(&PAIRS);
+            group.iter_mut().enumerate().for_each(|(k, alive)| *alive = pair.contains(&k));
+        }
+    }
     let mut code = |(n, k): (usize, usize)| match alive[[n / block.0, k / block.1]] {
         true => (random.bits() % 15) as i8 - 7,
         false => 0,
@@ -138,6 +152,7 @@ fn layer(workload: &Workload, random: &mut Random) -> PackedLinear<'static> {
 /// A layer and what it runs on.
 struct Case {
     workload: Workload,
+    two_of_four: bool,
     layer: PackedLinear<'static>,
     x: Array2<f32>,
     y: Array2<f32>,
@@ -145,13 +160,13 @@ struct Case {
 }
 
 impl Case {
-    fn new(workload: Workload, random: &mut Random) -> Self {
-        let layer = layer(&workload, random);
+    fn new((workload, two_of_four): (Workload, bool), random: &mut Random) -> Self {
+        let layer = layer(&(workload, two_of_four), random);
         let rows = workload.rows;
         let x = Array2::from_shape_simple_fn((rows, workload.inputs), || random.unit() as f32 - 0.5);
         let y = Array2::zeros((rows, workload.outputs));
         let scratch = vec![0; layer.scratch_bytes(rows).unwrap()];
-        Case { workload, layer, x, y, scratch }
+        Case { workload, two_of_four, layer, x, y, scratch }
     }
 
     /// The median of some samples of calls, in seconds.
@@ -213,11 +228,12 @@ fn compare(arguments: &Arguments) {
     }
     let mut within = 0;
     println!("format       zeros  block  threads     M     K     N  predicted us  measured us  ratio");
-    for (Case { workload, layer, .. }, &measured) in cases.iter().zip(&medians) {
+    for (Case { workload, two_of_four, layer, .. }, &measured) in cases.iter().zip(&medians) {
         let predicted = calibration.predict(workload).unwrap().seconds;
         let ratio = predicted / measured;
         within += usize::from(NEAR.contains(&ratio));
         let (sparsity, block) = match layer.block() {
+            Some(_) if *two_of_four => ("50%".into(), "2:4".into()),
             Some(_) => {
                 let zeros = format!("{:.0}%", 100.0 * workload.sparsity);
                 (zeros, format!("{}x{}", workload.block.0, workload.block.1))

@@ -49,7 +49,9 @@ fn every_damaged_line_is_named() {
     // What parses a line does not know which kernel it is of: without optimization, those of some will do.
     let is_tried = |line: &str| {
         !cfg!(debug_assertions)
-            || ["f32.", "int4.output", "sparse-int8-1x4."].iter().any(|key| line.starts_with(key))
+            || ["f32.", "int4.output", "sparse-int8-1x4.", "sparse-int8-1x1.stall"]
+                .iter()
+                .any(|key| line.starts_with(key))
             || !line.contains('.')
     };
     let refused = |lines: &[String], number: usize| {
@@ -108,6 +110,21 @@ fn every_damaged_line_is_named() {
     assert!(falling(threads).parse::<Calibration>().is_err());
 }
 
+/// A text of before a kernel was measured, or of after it is known no more.
+#[test]
+fn a_kernel_that_is_missing_or_unknown_is_named() {
+    let without = |kernel: &str| -> String {
+        let lines = text().lines().filter(|line| !line.starts_with(kernel));
+        lines.flat_map(|line| [line, "\n"]).collect()
+    };
+    for kernel in ["sparse-int8-1x1.", "sparse-int8-16x4.", "int4."] {
+        let error = without(kernel).parse::<Calibration>().unwrap_err().to_string();
+        assert!(error.contains(&format!("{kernel}staging.1\" is needed")), "{error}");
+    }
+    let error = format!("{}sparse-int4-1x1.staging.1 1\n", text()).parse::<Calibration>().unwrap_err();
+    assert!(error.to_string().contains("sparse-int4-1x1.staging.1 1\": the end is needed"), "{error}");
+}
+
 #[test]
 fn times_that_fall_are_refused() {
     let fast = text().lines().map(|line| match line.strip_prefix("int8.output.8 ") {
@@ -138,6 +155,53 @@ fn more_panels_of_rows_are_never_faster() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Of layers that store weights one by one: what their own kernel took, whatever else is measured.
+#[test]
+fn layers_with_bitmaps_are_predicted_by_their_own_kernel() {
+    let calibration = calibration();
+    let line = |line: &str, kernel: &str, factor: f64| match line.strip_prefix(kernel) {
+        Some(_) => {
+            let (key, numbers) = line.split_once(' ').unwrap();
+            let numbers = numbers.split(' ').map(|word| (factor * word.parse::<f64>().unwrap()).to_string());
+            format!("{key} {}", numbers.collect::<Vec<_>>().join(" "))
+        }
+        None => line.to_owned(),
+    };
+    let slower = |kernel: &str| -> Calibration {
+        let lines = text().lines().map(|text| line(text, kernel, 3.0));
+        lines.collect::<Vec<_>>().join("\n").parse().unwrap()
+    };
+    let (bitmaps, others) = (slower("sparse-int8-1x1."), slower("sparse-int8-1x4."));
+    let dense = slower("int8.");
+    for (rows, threads) in [(1, 1), (1, 2), (3, 1), (16, 2), (100, 1), (300, 1)] {
+        for sparsity in [0.3, 0.5, 0.75, 0.9] {
+            let single = Workload {
+                rows,
+                threads,
+                sparsity,
+                block: (1, 1),
+                ..Workload::new(Format::SparseInt8, 1111, 768)
+            };
+            let [before, slow] = [&calibration, &bitmaps].map(|calibration| seconds(calibration, &single));
+            assert!(threads == 2 || (slow / before - 3.0).abs() < 1e-6, "{single:?}: {before} {slow}");
+            assert!(slow > 2.0 * before, "{single:?}: {before} {slow}");
+            assert_eq!(seconds(&others, &single), before);
+            assert!(threads == 2 || seconds(&dense, &single) == before);
+        }
+        // A quarter of the blocks of 1x4 are lists, half of them bitmaps.
+        for (sparsity, kernel) in [(0.75, &others), (0.5, &bitmaps)] {
+            let low = Workload {
+                rows,
+                threads,
+                sparsity,
+                block: (1, 4),
+                ..Workload::new(Format::SparseInt8, 1111, 768)
+            };
+            assert!(seconds(kernel, &low) > 2.0 * seconds(&calibration, &low), "{low:?}");
         }
     }
 }

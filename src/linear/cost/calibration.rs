@@ -1,6 +1,6 @@
 //! What was measured: a few tables for each kernel, and what threads give and cost.
 
-use super::super::layout::{Format, LANES};
+use super::super::layout::{Format, LANES, TILE};
 use super::grid::Grid;
 use super::plan;
 use super::synthetic::far_output_bytes;
@@ -38,7 +38,7 @@ const STORED: [f64; 4] = [0., 0.0625, 0.25, 1.];
 /// The same where only how many they are matters much, not where they are.
 const STORED_BLOCKS: [f64; 3] = [0., 0.25, 1.];
 
-/// A dense layer has all weights.
+/// A dense layer has all weights; and a bitmap is as long, and its weights become dense as fast, whichever are zero.
 const WHOLE: [f64; 1] = [0.];
 
 /// Logarithms to base 2 of the packed bytes for which reading weights is measured.
@@ -70,7 +70,7 @@ const fn kernel(name: &'static str, format: Format, height: usize) -> Kernel {
     Kernel { name, format, height }
 }
 
-pub(super) const KERNELS: [Kernel; 9] = [
+pub(super) const KERNELS: [Kernel; 10] = [
     kernel("f32", Format::F32, 0),
     kernel("f16", Format::F16, 0),
     kernel("bf16", Format::Bf16, 0),
@@ -80,17 +80,27 @@ pub(super) const KERNELS: [Kernel; 9] = [
     kernel("sparse-f32-16x1", Format::SparseF32, LANES),
     kernel("sparse-int8-1x4", Format::SparseInt8, 1),
     kernel("sparse-int8-16x4", Format::SparseInt8, LANES),
+    kernel("sparse-int8-1x1", Format::SparseInt8, TILE),
 ];
 
 impl Kernel {
+    /// Whether it multiplies dense tiles: those that are stored, or those that bitmaps become.
+    pub(super) fn is_dense(self) -> bool {
+        !self.format.is_sparse() || self.has_bitmaps()
+    }
+
+    pub(super) fn has_bitmaps(self) -> bool {
+        self.format == Format::SparseInt8 && self.height == TILE
+    }
+
     /// What the time of an output depends on besides rows and inputs: its groups or its stored blocks, for each of the
     /// places where it could have one.
     pub(super) fn parts(self) -> &'static [f64] {
         match self.format {
             Format::Int4 => &GROUPS,
+            _ if self.is_dense() => &WHOLE,
             _ if self.height == 1 => &STORED,
-            _ if self.height > 1 => &STORED_BLOCKS,
-            _ => &WHOLE,
+            _ => &STORED_BLOCKS,
         }
     }
 
@@ -103,7 +113,7 @@ impl Kernel {
     pub(super) fn staged_rows(self) -> &'static [f64] {
         match self.format {
             Format::Int8 | Format::Int4 => &STAGED_ROWS,
-            _ if self.height == 1 => &STAGED_ROWS,
+            _ if self.height == 1 || self.has_bitmaps() => &STAGED_ROWS,
             _ => &STAGED_PANELS,
         }
     }
@@ -111,7 +121,7 @@ impl Kernel {
     /// The rows for which waiting for weights is measured, besides a single one.
     pub(super) fn waiting_rows(self) -> &'static [f64] {
         match self.height {
-            0 => &WAITING_ROWS,
+            _ if self.is_dense() => &WAITING_ROWS,
             1 => &WAITING_PADDED,
             _ => &WAITING_PANELS,
         }
@@ -135,7 +145,7 @@ pub(super) struct Times {
     pub(super) staging: Grid,
     /// `[rows][INPUTS][parts]`: an output, with weights in a near cache.
     pub(super) output: Grid,
-    /// `[INPUTS]`: an output of a single row in a tile that stands alone; not for sparse kernels.
+    /// `[INPUTS]`: an output of a single row in a tile that stands alone; only where tiles are dense.
     pub(super) alone: Grid,
     /// `[footprints]`: what a byte of weights takes longer for a single row when there are so many of them.
     pub(super) stall: Grid,

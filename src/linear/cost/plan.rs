@@ -201,6 +201,7 @@ fn near_outputs(kernel: Kernel, inputs: f64, part: f64) -> usize {
         (Format::F16 | Format::Bf16, _) => 2.0,
         (Format::Int8 | Format::Int4, _) => 1.0,
         (Format::SparseInt8, 1) => 1.5 * part,
+        (Format::SparseInt8, TILE) => 0.625,
         (Format::SparseF32, 1) => 6.0 * part,
         (Format::SparseInt8, _) => part,
         (Format::SparseF32, _) => 4.0 * part,
@@ -215,7 +216,7 @@ fn near_outputs(kernel: Kernel, inputs: f64, part: f64) -> usize {
 /// Whether a layer of so many inputs has not as many outputs as a dense kernel for a single row wants. Its time is then what
 /// follows from fewer inputs.
 fn is_extended(kernel: Kernel, inputs: f64, part: f64) -> bool {
-    kernel.height == 0 && near_outputs(kernel, inputs, part) < TILES
+    kernel.is_dense() && near_outputs(kernel, inputs, part) < TILES
 }
 
 /// Whether so many rows of so many inputs are as large as would take long to measure. Their time is then what follows from fewer

@@ -26,16 +26,12 @@ impl Calibration {
     /// Predicts what a layer costs.
     ///
     /// The time is the sum of a call with everything that happens to `x` before the products, of the products with weights
-    /// in a near cache, and of the waiting for weights that lie farther away. A sparse int8 layer that stores weights one by one is
-    /// taken to multiply as a dense one does, of fewer bytes: what it takes to make dense tiles of them is not measured.
+    /// in a near cache, and of the waiting for weights that lie farther away.
     ///
     /// # Errors
     /// As [`Workload::packed_bytes`], and [`Error::OutOfRange`] for no threads or more than were measured.
     pub fn predict(&self, workload: &Workload) -> Result<Prediction> {
-        let (mut header, sections) = workload.packed()?;
-        if header.has_bitmaps() {
-            (header.format, header.height) = (Format::Int8, 0);
-        }
+        let (header, sections) = workload.packed()?;
         let most = self.max_threads();
         let team = Sharing::among(workload.threads, &self.teams).ok_or_else(|| {
             Error::out_of_range("threads", workload.threads, format!("1 to {most}, which were measured"))
@@ -117,6 +113,7 @@ impl Times {
         let inputs = header.inputs as f64;
         let cells = header.outputs.div_ceil(header.height.max(1)) * header.places();
         let part = match header.group_size {
+            _ if header.has_bitmaps() => 0.0,
             0 => header.stored as f64 / cells.max(1) as f64,
             _ => header.groups() as f64 / inputs.max(1.0),
         };
@@ -126,7 +123,7 @@ impl Times {
         });
         let per_output = header.non_zeros / header.outputs.max(1);
         let piece = match header.height {
-            0 if header.format.is_integer() => dense::piece(rows, header.inputs),
+            0 | TILE if header.format.is_integer() => dense::piece(rows, header.inputs),
             0 => dense::float_piece((rows, header.outputs), header.inputs),
             1 => sparse::piece(per_output, lanes(header.format, rows)),
             _ => blocks::piece(per_output, rows),
@@ -151,6 +148,7 @@ impl Times {
         // Quantized in pieces, then laid side by side in others.
         let quantizing = match header.format {
             Format::Int8 | Format::Int4 => staging,
+            Format::SparseInt8 if header.has_bitmaps() => staging,
             Format::SparseInt8 => {
                 let alone = quantizing.at(&[rows as f64, inputs, 0.0]) - quantizing.at(&[0.0, 0.0, 0.0]);
                 alone.clamp(0.0, staging)
@@ -163,7 +161,7 @@ impl Times {
 
     /// What a single row takes longer because not all outputs of a piece come in the numbers that its kernel takes at once.
     fn alone_longer(&self, header: &Header, (outputs, piece): (usize, usize), part: f64) -> f64 {
-        if header.format.is_sparse() {
+        if header.format.is_sparse() && !header.has_bitmaps() {
             return 0.0;
         }
         let inputs = header.inputs as f64;
@@ -197,6 +195,7 @@ fn loops(header: &Header, rows: usize, times: [f64; 3], products: Cut) -> [Loop;
     let elements = rows as f64 * header.inputs as f64;
     let (codes, turned) = match header.format {
         Format::Int8 | Format::Int4 => (elements, 0.0),
+        Format::SparseInt8 if header.has_bitmaps() => (elements, 0.0),
         Format::SparseInt8 => (elements, elements),
         _ => (0.0, 4.0 * elements),
     };

@@ -2,13 +2,17 @@
 
 use super::super::bytes::AlignedBytes;
 use super::super::layer::{PackedLinear, write_header};
-use super::super::layout::{Format, GROUP, Header};
+use super::super::layout::{Format, GROUP, Header, TILE};
 use super::calibration::Kernel;
 use super::plan::{FAR_INPUTS, far_part};
 use crate::error::Result;
+use crate::kernels::{CHUNK, GROUP_BITS};
 
 /// Every byte of weights: normal numbers in each format, so that nothing is slower than usual.
 const BYTE: u8 = 0x3c;
+
+/// Bytes of bitmaps, half of whose bits are set. As weights of other formats they are normal numbers as well.
+const BITS: [u8; 8] = [0x3c, 0x5a, 0x36, 0x65, 0x2d, 0x4b, 0x33, 0x56];
 
 /// Bytes that become layers, one after the other.
 pub(super) struct Memory {
@@ -42,7 +46,16 @@ impl Memory {
         let mut end = 0;
         for (band, offset) in offsets.iter_mut().enumerate() {
             *offset = (end as u32).to_le_bytes();
-            end += if band < bands { filled(kernel, places, part, band) } else { 0 };
+            end += match band < bands {
+                true if kernel.has_bitmaps() => places * (GROUP_BITS + HALF_OF_GROUP),
+                true => filled(kernel, places, part, band),
+                false => 0,
+            };
+        }
+        if kernel.has_bitmaps() {
+            let stream = packed.get_mut(sections.values).unwrap_or_default();
+            write_bits(stream, places);
+            return PackedLinear::from_bytes(packed);
         }
         let mut spots = packed.get_mut(sections.places).unwrap_or_default().as_chunks_mut::<2>().0.iter_mut();
         let mut random = 1;
@@ -59,18 +72,37 @@ impl Memory {
     }
 }
 
+/// Weights of a group in a tile of which half are zero.
+const HALF_OF_GROUP: usize = TILE * GROUP / 2;
+
+/// Bits of tiles of which half are set, none like the one before.
+fn write_bits(mut stream: &mut [u8], places: usize) {
+    let mut random = 1;
+    while !stream.is_empty() {
+        for first in (0..places).step_by(CHUNK) {
+            let groups = CHUNK.min(places - first);
+            for bits in stream.get_mut(..groups * GROUP_BITS).unwrap_or_default().as_chunks_mut::<8>().0 {
+                let choice = next(&mut random) >> 32;
+                *bits = std::array::from_fn(|byte| BITS[(choice >> (4 * byte)) as usize % BITS.len()]);
+            }
+            stream = stream.get_mut(groups * (GROUP_BITS + HALF_OF_GROUP)..).unwrap_or_default();
+        }
+    }
+}
+
 /// The header of such a layer.
 fn header(kernel: Kernel, (outputs, inputs): (usize, usize), part: f64) -> Header {
     let places = inputs.div_ceil(if kernel.format.is_integer() { GROUP } else { 1 });
-    let stored =
+    let blocks =
         (0..outputs.div_ceil(kernel.height.max(1))).map(|band| filled(kernel, places, part, band)).sum();
+    let weights = outputs.div_ceil(TILE) * places * HALF_OF_GROUP;
     let groups = (part * inputs as f64).round().max(1.0) as usize;
-    Header {
+    let header = Header {
         format: kernel.format,
         outputs,
         inputs,
-        non_zeros: stored,
-        stored,
+        non_zeros: if kernel.has_bitmaps() { weights } else { blocks },
+        stored: blocks,
         height: kernel.height,
         group_size: match kernel.format {
             Format::Int4 => inputs.div_ceil(groups).next_multiple_of(GROUP),
@@ -81,7 +113,8 @@ fn header(kernel: Kernel, (outputs, inputs): (usize, usize), part: f64) -> Heade
         input: None,
         clamp: None,
         output: None,
-    }
+    };
+    Header { stored: if kernel.has_bitmaps() { header.bitmap_bytes() } else { blocks }, ..header }
 }
 
 /// Bytes of an output of a layer that is large.

@@ -12,7 +12,7 @@ const TITLE: &str = "tersor-calibration 1";
 const EXPLANATION: &str = "\
 # Nanoseconds. `staging.M`: a call with M rows and no outputs, at 16, 64, 272, 1040, 2224 and 4240 inputs. `output.M`: one
 # output at the same inputs. Both in each of these at 0, 1/32 and 1/4 groups for each input (int4); the second with 0, 1/16, 1/4 and
-# all blocks stored (sparse; without 1/16 for blocks of 16 outputs). `alone`: one output of one row in a tile of its own.
+# all blocks stored (sparse; without 1/16 for blocks of 16 outputs; of single int8 weights, 1x1, only with half of them zero). `alone`: one output of one row in a tile of its own.
 # `stall`: a byte of weights more, in layers of 2^20, 2^22, 2^23, 2^24 and 2^25.5 bytes (blocks of one output: without the last), for
 # one row; `rows-stall.M` for M rows.
 # `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many; how late the others come when they had
@@ -82,7 +82,7 @@ impl FromStr for Calibration {
             for (key, slot) in keys.iter().zip(read.slots()) {
                 let line = match next.take() {
                     Some(line) => line,
-                    None => lines.next()?,
+                    None => lines.next().map_err(|_| lines.lacks(key))?,
                 };
                 line.numbers(key, [slot])?;
                 last = Some(line);
@@ -144,6 +144,12 @@ impl<'a> Lines<'a> {
             }
         }
         Err(Error::layout("calibration", format!("the text ends after line {}", self.count)))
+    }
+}
+
+impl Lines<'_> {
+    fn lacks(&self, key: &str) -> Error {
+        Error::layout("calibration", format!("{key:?} is needed after line {}", self.count))
     }
 }
 
