@@ -259,6 +259,86 @@ fn bytes_that_contradict_their_bits_are_refused() {
     PackedLinear::from_bytes(&bytes).unwrap();
 }
 
+/// Every number of the header that says how much there is, and offsets in another order, behind a checksum that is right.
+#[test]
+fn headers_and_offsets_that_lead_elsewhere_are_refused() {
+    // Two tiles and a part of one, and five groups: a chunk and a part of one.
+    let layer = sparse(&pruned(70, 18, 0.5));
+    assert_eq!(layer.block(), Some((1, 1)));
+    let (offsets, _) = sections(&layer);
+    let good = layer.as_bytes().to_vec();
+    let message = |change: &dyn Fn(&mut [u8])| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        assert_ne!(bytes, good);
+        let sum = bytes[..120].iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        bytes[120..128].copy_from_slice(&sum.to_le_bytes());
+        let error = PackedLinear::from_bytes(&bytes).unwrap_err();
+        assert!(matches!(error, Error::Layout { .. }));
+        error.to_string()
+    };
+    let number = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let with = |at: usize, value: u64| {
+        message(&|bytes: &mut [u8]| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes()))
+    };
+    let [outputs, inputs, non_zeros, stored, len] = [24, 32, 40, 48, 64].map(|at| number(&good, at));
+    assert_eq!((outputs, inputs, non_zeros), (70, 18, layer.non_zeros() as u64));
+    assert_eq!(stored, 3 * 5 * 16 + non_zeros);
+    // Outputs and inputs of another number of tiles or groups, and of weights.
+    for (at, values) in [(24, [0, 64, 97]), (32, [0, 16, 21])] {
+        assert!(values.into_iter().all(|value| with(at, value).contains("but there are")));
+    }
+    for (at, now) in [(40, non_zeros), (48, stored)] {
+        for value in [0, now - 1, now + 1, now + 64, u64::from(u32::MAX)] {
+            let message = with(at, value);
+            assert!(message.contains("there are"), "{at} {value}: {message}");
+        }
+        assert!(!with(at, u64::MAX).is_empty());
+    }
+    for value in [0, len - 1, len + 64, u64::MAX] {
+        assert!(with(64, value).contains("needs") || value == u64::MAX);
+    }
+    // Another height: blocks of one output, of 16, of something else; and a format that has no bitmaps.
+    for height in [0_u8, 1, 16, 31, 33, 64] {
+        let message = message(&|bytes: &mut [u8]| bytes[80] = height);
+        assert!(message.contains("blocks of") || message.contains("needs") || message.contains("not zero"));
+    }
+    let floats = PackedLinear::new(Weights::from(Array2::<f32>::eye(4).view()).sparse()).unwrap();
+    let format = floats.as_bytes()[12];
+    assert!(message(&|bytes: &mut [u8]| bytes[12] = format).contains("blocks of 32 outputs"));
+    // Offsets: the first is 0, none is below the one before it or past the end, and each is where the bits say.
+    let offset =
+        |bytes: &[u8], tile: usize| u32::from_le_bytes(bytes[offsets + 4 * tile..][..4].try_into().unwrap());
+    let set = |bytes: &mut [u8], tile: usize, value: u32| {
+        bytes[offsets + 4 * tile..][..4].copy_from_slice(&value.to_le_bytes());
+    };
+    let [second, third, end] = [1, 2, 3].map(|tile| offset(&good, tile));
+    assert_eq!((offset(&good, 0), u64::from(end)), (0, stored));
+    for (tile, value) in [
+        (0, 1),
+        (0, u32::MAX),
+        (1, 0),
+        (1, second - 1),
+        (1, second + 1),
+        (1, third + 1),
+        (2, second - 1),
+        (2, end + 1),
+        (2, u32::MAX),
+        (3, end - 1),
+        (3, end + 1),
+        (3, u32::MAX),
+    ] {
+        assert!(message(&|bytes: &mut [u8]| set(bytes, tile, value)).contains("place"), "{tile} {value}");
+    }
+    let swapped = message(&|bytes: &mut [u8]| {
+        set(bytes, 1, third);
+        set(bytes, 2, second);
+    });
+    assert!(swapped.contains("begin at"), "{swapped}");
+}
+
 /// The stream of the last tile ends with the section, which ends with the page.
 #[test]
 fn nothing_is_read_behind_the_last_weight() {

@@ -257,8 +257,11 @@ impl Counts {
         if header.format == Format::SparseInt8 {
             let bitmaps = Header { height: TILE, ..header };
             let bitmaps = Header { stored: bitmaps.bitmap_bytes(), ..bitmaps };
-            if bitmaps.stored < fewest_bytes(height, stored) {
-                return Ok((bitmaps, bitmaps.sections()?));
+            // Not where they are more bytes than places can count.
+            if bitmaps.stored < fewest_bytes(height, stored)
+                && let Ok(sections) = bitmaps.sections()
+            {
+                return Ok((bitmaps, sections));
             }
         }
         Ok((blocks, blocks.sections()?))
