@@ -490,6 +490,9 @@ impl Isa {
             Level::Avx2 => unsafe { operation.run_avx2() },
             // SAFETY: as above.
             #[cfg(kernels = "x86_64")]
+            Level::AvxVnni => unsafe { operation.run_avx_vnni() },
+            // SAFETY: as above.
+            #[cfg(kernels = "x86_64")]
             Level::Avx512 => unsafe { operation.run_avx512() },
             // SAFETY: as above.
             #[cfg(kernels = "aarch64")]

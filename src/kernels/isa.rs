@@ -6,12 +6,15 @@ use std::sync::OnceLock;
 
 /// The instruction sets that kernels are compiled for, from the plainest to the richest of each architecture.
 ///
-/// The order matters: a richer one runs everything that a plainer one of the same architecture runs.
+/// The order is that of preference: of those that a machine has, the last is the fastest, and [`Isa::detected`] takes it. It does
+/// not say that a machine has what comes before: many with `Avx512` lack `AvxVnni`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Level {
     Scalar,
     #[cfg(kernels = "x86_64")]
     Avx2,
+    #[cfg(kernels = "x86_64")]
+    AvxVnni,
     #[cfg(kernels = "x86_64")]
     Avx512,
     #[cfg(kernels = "aarch64")]
@@ -28,7 +31,8 @@ pub(crate) enum Level {
 /// |---|---|
 /// | `scalar` | what every processor of the architecture has; the reference for all others |
 /// | `avx2` | AVX2, FMA, F16C, BMI1, BMI2, POPCNT |
-/// | `avx512` | those, and AVX-512 F, BW, CD, DQ, VL, VNNI |
+/// | `avx-vnni` | those, and AVX-VNNI |
+/// | `avx512` | those of `avx2`, and AVX-512 F, BW, CD, DQ, VL, VNNI |
 /// | `neon` | NEON |
 /// | `neon-dotprod` | NEON with SDOT/UDOT |
 /// | `neon-i8mm` | those, with SMMLA/UMMLA |
@@ -87,6 +91,8 @@ impl Isa {
             #[cfg(kernels = "x86_64")]
             Level::Avx2 => "avx2",
             #[cfg(kernels = "x86_64")]
+            Level::AvxVnni => "avx-vnni",
+            #[cfg(kernels = "x86_64")]
             Level::Avx512 => "avx512",
             #[cfg(kernels = "aarch64")]
             Level::Neon => "neon",
@@ -128,10 +134,13 @@ impl fmt::Debug for Isa {
 fn detect() -> Vec<Isa> {
     use std::arch::is_x86_feature_detected as has;
     let mut found = vec![Isa(Level::Scalar)];
-    // Exactly the features of `Run::run_avx2` and `run_avx512`: detection and use must not drift apart.
+    // Exactly the features of `Run::run_avx2`, `run_avx_vnni` and `run_avx512`: detection and use must not drift apart.
     let avx2 = has!("avx2") && has!("fma") && has!("f16c") && has!("bmi1") && has!("bmi2") && has!("popcnt");
     if avx2 {
         found.push(Isa(Level::Avx2));
+    }
+    if avx2 && super::x86_64::has_dpbusd() {
+        found.push(Isa(Level::AvxVnni));
     }
     let avx512 = has!("avx512f")
         && has!("avx512bw")

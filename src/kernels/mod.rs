@@ -44,11 +44,15 @@ mod x86_64_avx2;
 #[cfg(kernels = "x86_64")]
 mod x86_64_avx512;
 #[cfg(kernels = "x86_64")]
+mod x86_64_avx_vnni;
+#[cfg(kernels = "x86_64")]
 mod x86_64_bitmap;
 #[cfg(kernels = "x86_64")]
 mod x86_64_channels;
 #[cfg(kernels = "x86_64")]
 mod x86_64_dot;
+#[cfg(kernels = "x86_64")]
+mod x86_64_dot_avx_vnni;
 #[cfg(kernels = "x86_64")]
 mod x86_64_float;
 #[cfg(kernels = "x86_64")]

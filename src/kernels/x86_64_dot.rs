@@ -17,11 +17,11 @@ use std::arch::x86_64::*;
 
 /// Groups between two jumps of a loop over several rows: a loop that jumps less often has its end predicted, so that what comes
 /// after it begins early.
-const STEPS: usize = 8;
+pub(super) const STEPS: usize = 8;
 
 /// Four codes as the i32 with the same bytes.
 #[inline(always)]
-fn bits<T: bytemuck::Pod>(group: &Group<T>) -> i32 {
+pub(super) fn bits<T: bytemuck::Pod>(group: &Group<T>) -> i32 {
     bytemuck::pod_read_unaligned(bytemuck::bytes_of(group))
 }
 

@@ -97,6 +97,10 @@ fn peaks() -> Vec<Peak> {
         // Exact int8 without dot products: 16 products of int16, added in pairs, then to the sums.
         add("int8-avx2", 6.0 * 16.0, madd_256);
     }
+    if is_x86_feature_detected!("avxvnni") {
+        add("fma-avx-vnni", 12.0 * 8.0, fma_256);
+        add("int8-avx-vnni", 12.0 * 32.0, vnni_256);
+    }
     peaks
 }
 
@@ -172,6 +176,8 @@ peak!(fma_512, "vpxord", "vfmadd231ps", "zmm", [0 1 2 3 4 5 6 7 8 9 10 11 12 13 
 peak!(vnni_512, "vpxord", "vpdpbusd", "zmm", [0 1 2 3 4 5 6 7 8 9 10 11 12 13 16 17 18 19 20 21 22 23 24 25]);
 #[cfg(target_arch = "x86_64")]
 peak!(fma_256, "vpxor", "vfmadd231ps", "ymm", [0 1 2 3 4 5 6 7 8 9 10 11]);
+#[cfg(target_arch = "x86_64")]
+peak!(vnni_256, "vpxor", "{{vex}} vpdpbusd", "ymm", [0 1 2 3 4 5 6 7 8 9 10 11]);
 #[cfg(target_arch = "x86_64")]
 peak_with_sum!(madd_256, "vpmaddwd", "vpaddd", "ymm", [0 6 1 7 2 8 3 9 4 10 5 11]);
 
