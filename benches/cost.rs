@@ -71,6 +71,7 @@ fn draw(random: &mut Random, threads: usize) -> (Workload, bool) {
         Format::F32,
         Format::F16,
         Format::Bf16,
+        Format::Bf16Dot,
         Format::Int8,
         Format::Int4,
         Format::SparseF32,
@@ -136,6 +137,10 @@ fn layer((workload, two_of_four): &(Workload, bool), random: &mut Random) -> Pac
         }
         Format::F16 => PackedLinear::new(codes(true).map(|code| f16::from_f32(f32::from(*code))).view()),
         Format::Bf16 => PackedLinear::new(codes(true).map(|code| bf16::from_f32(f32::from(*code))).view()),
+        Format::Bf16Dot => {
+            let floats = codes(true).map(|code| f32::from(*code));
+            PackedLinear::new(Weights::from(floats.view()).bf16_dot())
+        }
         Format::Int4 => {
             let scales = Array2::ones((outputs, inputs.div_ceil(group_size)));
             PackedLinear::new(Weights::int4(codes(false).view(), group_size, scales.view(), None))

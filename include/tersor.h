@@ -3340,6 +3340,45 @@ tersor_status tersor_pack_bf16(const tersor_context *context,
                                size_t packed_bytes);
 
 /**
+ * How many bytes `tersor_pack_bf16_dot` writes for `n` x `k` weights.
+ *
+ * @param out_bytes  receives the size
+ * @return nothing beyond the conventions
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_pack_bf16_dot_size(const tersor_context *context,
+                                        size_t n,
+                                        size_t k,
+                                        size_t *out_bytes);
+
+/**
+ * Packs bf16 weights for the dot product of bf16, which some processors have (AVX-512 BF16): `x` is rounded to bf16 in every call,
+ * to nearest even, products are exact, and sums are f32. Twice as many products at a time as in f32, where rows are many.
+ *
+ * @param weights       `n` rows of `k` weights; those that survive are finite
+ * @param mask          what it condemns counts as 0. NULL: everything survives
+ * @param mask_bytes    the size of `mask`
+ * @param packed        receives the layer
+ * @param packed_bytes  exactly what `tersor_pack_bf16_dot_size` says
+ * @return `TERSOR_E_NOT_FINITE` naming the weight; `TERSOR_E_LENGTH` for `packed_bytes` or `mask_bytes`;
+ *         `TERSOR_E_OUT_OF_RANGE` for the stride
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_pack_bf16_dot(const tersor_context *context,
+                                   const tersor_bf16 *weights,
+                                   size_t n,
+                                   size_t k,
+                                   size_t stride,
+                                   const uint8_t *mask,
+                                   size_t mask_bytes,
+                                   void *packed,
+                                   size_t packed_bytes);
+
+/**
  * How many bytes `tersor_pack_i8` writes for `n` x `k` codes.
  *
  * @param zero_points  those that will be packed; NULL means all are 0
@@ -4360,6 +4399,11 @@ typedef struct tersor_prediction {
  * Every weight, as an int4 code: `tersor_pack_int4`. Since 0.1.
  */
 #define TERSOR_FORMAT_INT4 7
+
+/**
+ * Every weight, in bf16 for its dot product: `tersor_pack_bf16_dot`. Since 0.1.
+ */
+#define TERSOR_FORMAT_BF16_DOT 8
 
 /**
  * Measures this machine, for the instruction set and the threads of the context. Takes about a second and 70 MB of

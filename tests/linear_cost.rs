@@ -11,10 +11,11 @@ use support::Random;
 use tersor::linear::{Calibration, Format, PackedLinear, Weights, Workload};
 use tersor::{Error, bf16, f16};
 
-const FORMATS: [Format; 7] = [
+const FORMATS: [Format; 8] = [
     Format::F32,
     Format::F16,
     Format::Bf16,
+    Format::Bf16Dot,
     Format::Int8,
     Format::Int4,
     Format::SparseF32,
@@ -22,6 +23,7 @@ const FORMATS: [Format; 7] = [
 ];
 
 /// What `cargo bench --bench cost -- --seed 1 --calibration` printed once, on two threads of a machine with AVX-512.
+/// The lines of `bf16-dot` are of another run, of one thread.
 fn text() -> &'static str {
     include_str!("support/calibration.txt")
 }

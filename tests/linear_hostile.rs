@@ -43,6 +43,7 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
         7 => Weights::from(tall_floats.view()).sparse(),
         8 => Weights::int4(nibbles.view(), 8, scales.view(), None),
         11 => Weights::int8(low.view(), &[0.5], &[]).sparse(),
+        12 => Weights::from(w.view()).bf16_dot(),
         _ => Weights::int4(nibbles.view(), 8, scales.view(), Some(zeros.view())),
     };
     let layer = PackedLinear::new(weights).unwrap();
@@ -90,7 +91,7 @@ proptest! {
 
     #[test]
     fn damage_never_panics(
-        kind in 0_usize..12,
+        kind in 0_usize..13,
         outputs in 0_usize..40,
         inputs in 0_usize..40,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
@@ -106,7 +107,7 @@ proptest! {
     /// Headers whose checksum is right, so that all other checks are reached.
     #[test]
     fn forged_headers_never_panic(
-        kind in 0_usize..12,
+        kind in 0_usize..13,
         field in 12_usize..120,
         byte in any::<u8>(),
         cut in 0_usize..3,
@@ -135,7 +136,7 @@ fn forge(bytes: &mut [u8]) {
 
 #[test]
 fn damaged_bytes_say_what_is_wrong() {
-    for kind in 0..12 {
+    for kind in 0..13 {
         let bytes = packed(kind, 9, 13);
         let message = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = bytes.clone();
@@ -165,7 +166,7 @@ fn damaged_bytes_say_what_is_wrong() {
         assert!(forged(16, 2).contains("layout is 2"));
         assert!(forged(21, 1).contains("flags"));
         assert!(forged(112, 1).contains("flags") && forged(20, 0x60).contains("flags"));
-        assert!((8..11).contains(&kind) || forged(20, 0x80).contains("flags"));
+        assert!((8..=10).contains(&kind) || forged(20, 0x80).contains("flags"));
         assert!(forged(20, 0x84).contains("flags") && forged(20, 0x88).contains("flags"));
         assert!(kind % 3 == 2 || forged(103, 0x7f).contains("zero_point"));
         assert!(kind % 3 != 0 || forged(91, 0x7f).contains("high is 6"));

@@ -46,6 +46,7 @@ fn forward_with_allocates_nothing() {
     let layers = [
         Weights::from(w.view()),
         Weights::from(half.view()),
+        Weights::from(half.view()).bf16_dot(),
         Weights::from(w.view()).sparse(),
         Weights::int8(codes.view(), &[0.5], &[]),
         Weights::int8(codes.view(), &[0.5], &[1]),
@@ -62,9 +63,9 @@ fn forward_with_allocates_nothing() {
         PackedLinear::new(weights).unwrap().with_relu().unwrap().with_output_params(&params).unwrap()
     });
     let mut layers = layers.to_vec();
-    assert_eq!([5, 6].map(|index| layers[index].block()), [Some((1, 1)), Some((1, 4))]);
+    assert_eq!([6, 7].map(|index| layers[index].block()), [Some((1, 1)), Some((1, 4))]);
     layers.extend(layers.clone().into_iter().filter_map(|layer| layer.with_float_input().ok()));
-    assert_eq!(layers.len(), 13);
+    assert_eq!(layers.len(), 14);
     for rows in [1, 40] {
         let x = Array2::from_elem((rows, inputs), 1.0_f32);
         let narrow = x.map(|x| f16::from_f32(*x));

@@ -69,6 +69,9 @@ fn halves_from_memory_give_the_same_as_from_a_cache() {
     let (f16s, bf16s) = (floats::<tersor::f16>(), floats::<tersor::bf16>());
     check(Format::F16, 2, |first, count| PackedLinear::new(weights(&f16s, first, count)).unwrap());
     check(Format::Bf16, 2, |first, count| PackedLinear::new(weights(&bf16s, first, count)).unwrap());
+    check(Format::Bf16Dot, 2, |first, count| {
+        PackedLinear::new(Weights::from(weights(&bf16s, first, count)).bf16_dot()).unwrap()
+    });
 }
 
 #[test]

@@ -37,9 +37,11 @@ pub const TERSOR_FORMAT_SPARSE_F32: tersor_format = 5;
 pub const TERSOR_FORMAT_SPARSE_I8: tersor_format = 6;
 /// Every weight, as an int4 code: `tersor_pack_int4`. Since 0.1.
 pub const TERSOR_FORMAT_INT4: tersor_format = 7;
+/// Every weight, in bf16 for its dot product: `tersor_pack_bf16_dot`. Since 0.1.
+pub const TERSOR_FORMAT_BF16_DOT: tersor_format = 8;
 
 /// The formats, with the number of each.
-const FORMATS: [(tersor_format, Format); 7] = [
+const FORMATS: [(tersor_format, Format); 8] = [
     (TERSOR_FORMAT_F32, Format::F32),
     (TERSOR_FORMAT_F16, Format::F16),
     (TERSOR_FORMAT_BF16, Format::Bf16),
@@ -47,6 +49,7 @@ const FORMATS: [(tersor_format, Format); 7] = [
     (TERSOR_FORMAT_SPARSE_F32, Format::SparseF32),
     (TERSOR_FORMAT_SPARSE_I8, Format::SparseInt8),
     (TERSOR_FORMAT_INT4, Format::Int4),
+    (TERSOR_FORMAT_BF16_DOT, Format::Bf16Dot),
 ];
 
 /// A layer without its weights, and how it is run. Fill it with `tersor_workload_init` or `tersor_workload_of_packed`, then
@@ -412,9 +415,10 @@ fn number_of(format: Format) -> tersor_format {
 
 fn format_of(argument: &str, number: tersor_format) -> Result<Format, Failure> {
     let found = FORMATS.iter().find(|(known, _)| *known == number);
-    found
-        .map(|(_, format)| *format)
-        .ok_or_else(|| Failure::out_of_range(argument, number, "1 to 7, as TERSOR_FORMAT_ names them"))
+    found.map(|(_, format)| *format).ok_or_else(|| {
+        let limit = format!("1 to {}, as TERSOR_FORMAT_ names them", FORMATS.len());
+        Failure::out_of_range(argument, number, limit)
+    })
 }
 
 fn with_isa(calibration: Calibration) -> Result<tersor_calibration, Failure> {

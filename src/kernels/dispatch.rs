@@ -2,6 +2,7 @@
 
 #[cfg(kernels = "aarch64")]
 use super::aarch64::Run;
+use super::bf16_dot::{self, Pair, StoredPair};
 use super::bitmap;
 use super::cast;
 use super::channels;
@@ -141,6 +142,33 @@ pub(crate) trait Token: Copy {
     ) -> bool {
         let _ = (row, weights, tiles, sums);
         false
+    }
+
+    /// `sums[r][n] += sum over k and i of panel[k][r][i] * weights[k][n][i]`, in the order of k, and of each pair `i = 1` before
+    /// `i = 0`, as `vdpbf16ps` does it; over the shorter of the slices. Products of bf16 are exact in f32, so the bits are the same
+    /// everywhere, but for subnormal numbers, which an instruction may take for zeros, and overflow.
+    #[inline(always)]
+    fn multiply_pairs<const R: usize>(
+        self,
+        panel: &[[Pair; R]],
+        weights: &[[StoredPair; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        bf16_dot::multiply(self, panel, weights, sums);
+    }
+
+    /// As [`multiply_pairs`](Token::multiply_pairs) of one row and 4 or 8 tiles. Weights pass by once, and several streams of them
+    /// come faster than one. `FAR` says that they come from memory.
+    #[inline(always)]
+    fn multiply_pairs_row<const N: usize, const FAR: bool>(
+        self,
+        row: &[Pair],
+        tiles: [&[[StoredPair; TILE]]; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        for (tile, sums) in tiles.into_iter().zip(sums) {
+            self.multiply_pairs::<1>(row.as_chunks().0, tile, std::array::from_mut(sums));
+        }
     }
 
     /// `sums[p][g][lane] += sum over j of columns[places[j]][g][lane] * values[j]` for the places and values of list `p`, in an

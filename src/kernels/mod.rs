@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+mod bf16_dot;
 mod bitmap;
 mod cast;
 mod channels;
@@ -46,6 +47,8 @@ mod x86_64_avx512;
 #[cfg(kernels = "x86_64")]
 mod x86_64_avx_vnni;
 #[cfg(kernels = "x86_64")]
+mod x86_64_bf16_dot;
+#[cfg(kernels = "x86_64")]
 mod x86_64_bitmap;
 #[cfg(kernels = "x86_64")]
 mod x86_64_channels;
@@ -65,6 +68,7 @@ mod x86_64_places;
 pub use isa::Isa;
 
 #[cfg(feature = "linear")]
+pub(crate) use bf16_dot::{Pair, StoredPair};
 pub(crate) use bitmap::{CHUNK, GROUP_BITS};
 pub(crate) use dispatch::{Operation, Token};
 #[cfg(feature = "linear")]

@@ -1,11 +1,14 @@
 //! The operations of AVX2, with FMA and F16C.
 
+use super::bf16_dot::{Pair, StoredPair};
 use super::cast;
 use super::dispatch::Token;
 use super::dot::{Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
 use super::x86_64::Avx2;
-use super::{x86_64_bitmap, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places};
+use super::{
+    x86_64_bf16_dot, x86_64_bitmap, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places,
+};
 use crate::element::DType;
 use half::f16;
 use std::arch::x86_64::*;
@@ -52,6 +55,28 @@ impl Token for Avx2 {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_row_avx2::<N, FAR>(row, weights, tiles, sums) };
         true
+    }
+
+    #[inline(always)]
+    fn multiply_pairs<const R: usize>(
+        self,
+        panel: &[[Pair; R]],
+        weights: &[[StoredPair; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_bf16_dot::multiply_widened(panel, weights, sums) }
+    }
+
+    #[inline(always)]
+    fn multiply_pairs_row<const N: usize, const FAR: bool>(
+        self,
+        row: &[Pair],
+        tiles: [&[[StoredPair; TILE]]; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        // SAFETY: the token proves the features.
+        unsafe { x86_64_bf16_dot::multiply_row_widened(row, tiles, sums) }
     }
 
     #[inline(always)]

@@ -1,12 +1,14 @@
 //! The operations of AVX-512 with VNNI.
 
+use super::bf16_dot::{Pair, StoredPair};
 use super::cast;
 use super::dispatch::{Token, interleave};
 use super::dot::{BLOCK, Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
 use super::x86_64::Avx512;
 use super::{
-    x86_64_bitmap, x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places,
+    x86_64_bf16_dot, x86_64_bitmap, x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4,
+    x86_64_int4_float, x86_64_places,
 };
 use crate::element::DType;
 use half::f16;
@@ -71,6 +73,38 @@ impl Token for Avx512 {
         // SAFETY: the token proves the features.
         unsafe { x86_64_float::multiply_row_avx512::<N, FAR>(row, weights, tiles, sums) };
         true
+    }
+
+    #[inline(always)]
+    fn multiply_pairs<const R: usize>(
+        self,
+        panel: &[[Pair; R]],
+        weights: &[[StoredPair; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        if x86_64_bf16_dot::has_bf16_dot() {
+            // SAFETY: the token proves AVX-512F, and the processor has AVX-512 BF16.
+            unsafe { x86_64_bf16_dot::multiply(panel, weights, sums) }
+        } else {
+            // SAFETY: the token proves the features.
+            unsafe { x86_64_bf16_dot::multiply_widened(panel, weights, sums) }
+        }
+    }
+
+    #[inline(always)]
+    fn multiply_pairs_row<const N: usize, const FAR: bool>(
+        self,
+        row: &[Pair],
+        tiles: [&[[StoredPair; TILE]]; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        if x86_64_bf16_dot::has_bf16_dot() {
+            // SAFETY: the token proves AVX-512F, and the processor has AVX-512 BF16.
+            unsafe { x86_64_bf16_dot::multiply_row::<N, FAR>(row, tiles, sums) }
+        } else {
+            // SAFETY: the token proves the features.
+            unsafe { x86_64_bf16_dot::multiply_row_widened(row, tiles, sums) }
+        }
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! The operations of AVX-VNNI: those of AVX2, but for the products of 8-bit codes.
 
+use super::bf16_dot::{Pair, StoredPair};
 use super::dispatch::Token;
 use super::dot::{BLOCK, Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
@@ -46,6 +47,26 @@ impl Token for AvxVnni {
         sums: &mut [[f32; TILE]; N],
     ) -> bool {
         self.avx2().multiply_row::<N, FAR>(row, weights, tiles, sums)
+    }
+
+    #[inline(always)]
+    fn multiply_pairs<const R: usize>(
+        self,
+        panel: &[[Pair; R]],
+        weights: &[[StoredPair; TILE]],
+        sums: &mut [[f32; TILE]; R],
+    ) {
+        self.avx2().multiply_pairs(panel, weights, sums);
+    }
+
+    #[inline(always)]
+    fn multiply_pairs_row<const N: usize, const FAR: bool>(
+        self,
+        row: &[Pair],
+        tiles: [&[[StoredPair; TILE]]; N],
+        sums: &mut [[f32; TILE]; N],
+    ) {
+        self.avx2().multiply_pairs_row::<N, FAR>(row, tiles, sums);
     }
 
     #[inline(always)]

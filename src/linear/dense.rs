@@ -22,7 +22,7 @@ const DEPTH: usize = 128;
 const WIDENED_DEPTH: usize = 256;
 
 /// Inputs that a float product takes at a time of weights that are f32 where they lie: they stay in the second cache.
-const READY_DEPTH: usize = 2048;
+pub(super) const READY_DEPTH: usize = 2048;
 
 /// Bytes of weights that a last cache is not likely to keep. From memory, eight streams come faster than four, and weights that
 /// are asked for ahead; from a cache, both are slower.
@@ -47,7 +47,7 @@ pub(super) fn piece(rows: usize, inputs: usize) -> (usize, usize) {
 }
 
 /// Whether weights are read from memory in every product.
-fn is_far(layer: &PackedLinear<'_>) -> bool {
+pub(super) fn is_far(layer: &PackedLinear<'_>) -> bool {
     layer.values(0).len() >= FAR
 }
 

@@ -7,7 +7,7 @@ use super::layout::Format;
 use super::operand::{Operand, Source};
 use super::panels::{Cut, turn_codes, turn_floats};
 use super::scratch::Scratch;
-use super::{bitmap, blocks, dense, int4, int4_float, sparse};
+use super::{bf16_dot, bitmap, blocks, dense, int4, int4_float, sparse};
 use crate::context::Context;
 use crate::element::private::FloatView;
 use crate::error::{Error, Result};
@@ -27,6 +27,10 @@ impl PackedLinear<'_> {
         // The panels of a blocked layer, on any instruction set, are no wider than those of any other.
         let turned = |rows: usize, cut: Cut| rows.checked_next_multiple_of(cut.most());
         let bytes = match self.format() {
+            Format::Bf16Dot => {
+                let turned = rows.checked_next_multiple_of(dense::MOST_ROWS);
+                turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(padded)?, 2))
+            }
             _ if self.is_dense_float() => {
                 let turned = rows.checked_next_multiple_of(dense::MOST_ROWS);
                 turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
@@ -238,6 +242,7 @@ impl PackedLinear<'_> {
         match self.format() {
             Format::F16 => dense::float::<f16, Y>(context, self, self.panels(context, x, scratch), y),
             Format::Bf16 => dense::float::<bf16, Y>(context, self, self.panels(context, x, scratch), y),
+            Format::Bf16Dot => bf16_dot::bf16_dot(context, self, x, y, scratch),
             Format::Int4 => int4_float::int4_float(context, self, self.panels(context, x, scratch), y),
             Format::SparseF32 if self.is_blocked() => {
                 let turned = self.turned(context, x, blocks::cut(context), &mut scratch);
@@ -271,9 +276,9 @@ impl PackedLinear<'_> {
         }
     }
 
-    /// Whether `x` is multiplied as floats with all weights.
+    /// Whether `x` is multiplied as f32 with all weights.
     fn is_dense_float(&self) -> bool {
-        !self.quantizes_input() && !self.format().is_sparse()
+        !self.quantizes_input() && !self.format().is_sparse() && self.format() != Format::Bf16Dot
     }
 
     /// Rows as a dense float kernel takes them.

@@ -36,6 +36,13 @@ use std::ops::Range;
 /// of an f32 sum: `|y - exact| <= (K + 2) * 2^-24 * (sum |x| |w| + |bias|)`, for sums without overflow or underflow. NaN and infinity in
 /// `x` go where IEEE arithmetic takes them.
 ///
+/// **The dot product of bf16** ([`Weights::bf16_dot`]) is such a format of numbers that were rounded to bf16 before, to nearest
+/// even: weights when they were packed, `x` in the call. That bound is of the rounded numbers; rounding itself changes each by up to
+/// `2^-9` of it, and makes infinity of what is beyond `3.39e38`. Products of bf16 are exact in f32; each output adds its products pair by
+/// pair of inputs, the second of a pair first, as the instruction `vdpbf16ps` does. So with the instruction and without, `y` is
+/// the same bytes, but for overflow, underflow, and subnormal bf16 (below `2^-126`), which the instruction takes for zeros, also
+/// when the other number is infinity.
+///
 /// ```
 /// use tersor::linear::PackedLinear;
 /// use ndarray::{Array2, array};
@@ -59,10 +66,12 @@ impl PackedLinear<'static> {
     /// quantized array.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for a float weight (that survives) that is NaN or infinite, [`Error::Length`] or
+    /// [`Error::NotFinite`] for a float weight (that survives) that is NaN, infinite, or too large for [bf16](Weights::bf16_dot),
+    /// [`Error::Length`] or
     /// [`Error::OutOfRange`] for scales and zero points that do not fit the codes, [`Error::Shape`] for a mask of another
     /// shape, [`Error::OutOfRange`] for more inputs than int32 sums (or 16-bit places) allow, [`Error::SizeOverflow`],
-    /// and [`Error::Unsupported`] for a sparse layer of 16-bit or affine weights.
+    /// and [`Error::Unsupported`] for a sparse layer of 16-bit or affine weights, and the dot product of bf16 with sparse weights or
+    /// codes.
     ///
     /// Bytes of 2 MiB and more are kept in large pages where Linux gives them on request.
     pub fn new<'w, W>(weights: W) -> Result<Self>
@@ -280,9 +289,14 @@ impl PackedLinear<'_> {
         self.header.clamp
     }
 
-    /// Inputs, padded to whole groups in integer formats.
+    /// Inputs, padded to whole groups.
     pub(super) fn padded_inputs(&self) -> usize {
         self.header.padded_inputs()
+    }
+
+    /// How many places there are along the inputs: groups of them that stand side by side.
+    pub(super) fn places(&self) -> usize {
+        self.header.places()
     }
 
     pub(super) fn has_zero_points(&self) -> bool {

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | 0 | 8 | `b"TERSLINR"` |
 //! | 8 | 4 | version, 1 |
-//! | 12 | 4 | format: 1 f32, 2 f16, 3 bf16, 4 int8, 5 sparse f32, 6 sparse int8, 7 int4 |
-//! | 16 | 4 | layout, 1: tiles of 32 outputs; int8 and int4 with four inputs of an output side by side |
+//! | 12 | 4 | format: 1 f32, 2 f16, 3 bf16, 4 int8, 5 sparse f32, 6 sparse int8, 7 int4, 8 bf16 for a dot product |
+//! | 16 | 4 | layout, 1: tiles of 32 outputs; int8 and int4 with four inputs of an output side by side, 8 with two |
 //! | 20 | 4 | flags: 1 bias, 2 zero points of the weights, 4 the input is uint8, 8 the input is int8, 16 clamp, 32 the output is
 //! | | | uint8, 64 the output is int8, 128 the input stays in float |
 //! | 24 | 8 | out_features, N |
@@ -38,6 +38,9 @@ use std::ops::Range;
 
 /// How many inputs of one output stand side by side in int8 formats: what a dot-product instruction takes.
 pub(super) const GROUP: usize = 4;
+
+/// The same in bf16 for a dot product.
+const PAIR: usize = 2;
 
 /// The most inputs whose products with 8-bit weights fit an int32 whatever they are: 255 * 128 * 65,793 < 2^31.
 const MAX_INPUTS_SYMMETRIC: usize = 65_793;
@@ -85,6 +88,8 @@ pub enum Format {
     SparseInt8,
     /// Every weight, as an int4 code, with a scale for each group of inputs; int32 arithmetic within a group.
     Int4,
+    /// Every weight, in bf16, multiplied with activations that are rounded to bf16; sums in f32.
+    Bf16Dot,
 }
 
 impl Format {
@@ -97,6 +102,7 @@ impl Format {
             Format::SparseF32 => 5,
             Format::SparseInt8 => 6,
             Format::Int4 => 7,
+            Format::Bf16Dot => 8,
         }
     }
 
@@ -109,6 +115,7 @@ impl Format {
             Format::SparseF32,
             Format::SparseInt8,
             Format::Int4,
+            Format::Bf16Dot,
         ]
         .into_iter()
         .find(|format| format.code() == code)
@@ -140,7 +147,11 @@ impl Format {
 
     /// How many inputs stand side by side.
     pub(super) fn group(self) -> usize {
-        if self.is_integer() { GROUP } else { 1 }
+        match self {
+            Format::Bf16Dot => PAIR,
+            _ if self.is_integer() => GROUP,
+            _ => 1,
+        }
     }
 }
 
@@ -154,6 +165,7 @@ impl std::fmt::Display for Format {
             Format::SparseF32 => "sparse f32",
             Format::SparseInt8 => "sparse int8",
             Format::Int4 => "int4",
+            Format::Bf16Dot => "bf16 dot",
         })
     }
 }
@@ -225,7 +237,7 @@ impl Header {
         self.outputs.div_ceil(TILE)
     }
 
-    /// Inputs, padded to whole groups in integer formats.
+    /// Inputs, padded to whole groups.
     pub(super) fn padded_inputs(&self) -> usize {
         self.places() * self.format.group()
     }
@@ -326,7 +338,7 @@ impl Header {
         let places = section(&[if self.has_bitmaps() { 0 } else { sparse }, self.stored, 2])?;
         let values = match self.format {
             Format::F32 => section(&[tiles, TILE, self.inputs, 4]),
-            Format::F16 | Format::Bf16 => section(&[tiles, TILE, self.inputs, 2]),
+            Format::F16 | Format::Bf16 | Format::Bf16Dot => section(&[tiles, TILE, self.padded_inputs(), 2]),
             Format::Int8 => section(&[tiles, TILE, self.padded_inputs()]),
             Format::Int4 => section(&[tiles, TILE / 2, self.padded_inputs()]),
             Format::SparseF32 => section(&[self.stored, self.height, 4]),

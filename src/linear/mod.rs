@@ -1,4 +1,4 @@
-//! Runs what was compressed: fully connected layers in f32, f16, bf16, int8, int4 and sparse, packed once and used many times.
+//! Runs what was compressed: fully connected layers in f32, f16, bf16 (also by its dot product), int8, int4 and sparse, packed once and used many times.
 //!
 //! [`Weights`] says what is packed (which numbers, which of them survive); [`PackedLinear`] is the packed
 //! layer, in bytes of its own or borrowed from somebody else (a file, a C caller), behind a checked header. [`matmul`] is the
@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod activations;
+mod bf16_dot;
 mod bitmap;
 mod blocks;
 mod bytes;
@@ -23,6 +24,7 @@ mod layout;
 mod matmul;
 mod operand;
 mod pack;
+mod pack_bf16_dot;
 mod pack_int4;
 mod panels;
 mod scratch;

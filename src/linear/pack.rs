@@ -30,6 +30,7 @@ impl Weights<'_> {
         }
         packed.fill(0);
         match &self.values {
+            _ if self.bf16_dot => self.write_pairs(&header, &sections, packed),
             Values::F32(view) => self.write_float(view, &header, &sections, packed),
             Values::F16(view) => self.write_float(view, &header, &sections, packed),
             Values::Bf16(view) => self.write_float(view, &header, &sections, packed),
@@ -61,6 +62,7 @@ impl Weights<'_> {
         }
         let mut group_size = 0;
         let (format, zero_points) = match (&self.values, self.sparse) {
+            _ if self.bf16_dot => (self.pairs_format()?, false),
             (Values::F32(_), false) => (Format::F32, false),
             (Values::F32(_), true) => (Format::SparseF32, false),
             (Values::F16(_), false) => (Format::F16, false),
@@ -96,6 +98,7 @@ impl Weights<'_> {
         let counts = match &self.values {
             // Of rows without weights there can be more than anybody counts through.
             _ if inputs == 0 => Counts::default(),
+            _ if self.bf16_dot => self.count_pairs()?,
             Values::F32(view) => self.count_float(view)?,
             Values::F16(view) => self.count_float(view)?,
             Values::Bf16(view) => self.count_float(view)?,
@@ -130,7 +133,7 @@ impl Weights<'_> {
         }
     }
 
-    fn float<E: Element>(&self, view: &ArrayView2<'_, E>, n: usize, k: usize) -> E {
+    pub(super) fn float<E: Element>(&self, view: &ArrayView2<'_, E>, n: usize, k: usize) -> E {
         if self.survives(n, k) { view[[n, k]] } else { E::default() }
     }
 
@@ -147,7 +150,7 @@ impl Weights<'_> {
     }
 
     /// Counts surviving weights that are not zero, and the blocks of `group` inputs that hold one.
-    fn count(&self, group: usize, is_not_zero: impl Fn(usize, usize) -> bool) -> Counts {
+    pub(super) fn count(&self, group: usize, is_not_zero: impl Fn(usize, usize) -> bool) -> Counts {
         let (outputs, inputs) = self.dim();
         let mut counts = Counts::default();
         for band in (0..outputs).step_by(LANES) {

@@ -69,6 +69,7 @@ pub fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>>
         Weights::from(w.view()),
         Weights::from(half.view()),
         Weights::from(brain.view()),
+        Weights::from(w.view()).bf16_dot(),
         Weights::from(w.view()).sparse(),
         Weights::int8(codes.view(), &[0.1], &[]),
         Weights::int8(codes.view(), &[0.1], &zeros),

@@ -119,6 +119,10 @@ int main(void) {
     OK(tersor_pack_f16_size(NULL, N, K, &bytes));
     WITHOUT(tersor_pack_f16(NULL, w16, N, K, K, NULL, 0, packed, bytes));
     run_layer(packed, bytes);
+    OK(tersor_pack_bf16_dot_size(NULL, N, K, &bytes));
+    CHECK(bytes <= sizeof packed);
+    WITHOUT(tersor_pack_bf16_dot(NULL, w16, N, K, K, NULL, 0, packed, bytes));
+    run_layer(packed, bytes);
     OK(tersor_pack_i8_size(NULL, N, K, NULL, 0, &bytes));
     WITHOUT(tersor_pack_i8(NULL, codes, N, K, K, scales, NULL, N, packed, bytes));
     run_layer(packed, bytes);

@@ -57,7 +57,7 @@ static void test_text(const tersor_calibration *calibration) {
 
 static void test_predictions(const tersor_calibration *calibration) {
     tersor_workload dense, sparse, of;
-    tersor_prediction one, many, all[7];
+    tersor_prediction one, many, all[8];
     OK(tersor_workload_init(&dense, sizeof dense, TERSOR_FORMAT_I8, 512, 256));
     CHECK(dense.m == 1 && dense.n == 512 && dense.k == 256 && dense.threads == 1 && dense.group_size == 128);
     CHECK(dense.sparsity == 0 && dense.block_outputs == 1 && dense.block_inputs == 1 && dense.zero_points == 0);
@@ -92,11 +92,11 @@ static void test_predictions(const tersor_calibration *calibration) {
 
     size_t count = 0;
     OK(tersor_calibration_compare(calibration, &dense, NULL, 0, &count));
-    CHECK(count == 7);
+    CHECK(count == 8);
     memset(all, 0, sizeof all);
     OK(tersor_calibration_compare(calibration, &dense, all, 3, &count));
-    CHECK(count == 7 && all[2].seconds > 0 && all[3].seconds == 0);
-    OK(tersor_calibration_compare(calibration, &dense, all, 7, &count));
+    CHECK(count == 8 && all[2].seconds > 0 && all[3].seconds == 0);
+    OK(tersor_calibration_compare(calibration, &dense, all, 8, &count));
     for (size_t i = 1; i < count; i++) CHECK(all[i - 1].seconds <= all[i].seconds);
 
     /* Of a layer that exists. */
@@ -128,7 +128,7 @@ static void test_refusals(const tersor_calibration *calibration) {
     REFUSED(status, text, size, tersor_calibration_compare(calibration, &bad, NULL, 0, &size));                        \
     bad = good
     BAD(format, 0, TERSOR_E_OUT_OF_RANGE, "workload.format is 0");
-    BAD(format, 8, TERSOR_E_OUT_OF_RANGE, "workload.format is 8, but must be 1 to 7");
+    BAD(format, 9, TERSOR_E_OUT_OF_RANGE, "workload.format is 9, but must be 1 to 8");
     BAD(sparsity, -0.5, TERSOR_E_OUT_OF_RANGE, "sparsity is -0.5");
     BAD(sparsity, 1.5, TERSOR_E_OUT_OF_RANGE, "0 to 1");
     BAD(threads, 0, TERSOR_E_OUT_OF_RANGE, "threads is 0");

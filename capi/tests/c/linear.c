@@ -74,6 +74,20 @@ static void test_floats(void) {
     release(packed16);
     release(scratch);
 
+    /* x is whole in bf16, so rounding it changes nothing. */
+    OK(tersor_pack_bf16_dot_size(NULL, N, K, &bytes16));
+    packed16 = guarded(bytes16);
+    OK(tersor_pack_bf16_dot(NULL, half, N, K, K, NULL, 0, packed16, bytes16));
+    run_f32(packed16, bytes16, 0, 0);
+    OK(tersor_linear_forward_size(NULL, packed16, bytes16, M, &scratch_bytes));
+    scratch = guarded(scratch_bytes);
+    OK(tersor_linear_forward_bf16(NULL, x16, M, K, packed16, bytes16, scratch, scratch_bytes, y16, N));
+    OK(tersor_cast_bf16_to_f32(NULL, y16, M * N, found));
+    CHECK(memcmp(found, expected, sizeof found) == 0);
+    REFUSED(TERSOR_E_LENGTH, "packed", bytes16, tersor_pack_bf16_dot(NULL, half, N, K, K, NULL, 0, packed16, bytes16 - 1));
+    release(packed16);
+    release(scratch);
+
     /* Sparse, through a mask that condemns what is 0 anyway, and one NaN more. */
     float holes[N * K];
     uint8_t mask[2] = {0, 0};

@@ -70,12 +70,13 @@ const fn kernel(name: &'static str, format: Format, height: usize) -> Kernel {
     Kernel { name, format, height }
 }
 
-pub(super) const KERNELS: [Kernel; 10] = [
+pub(super) const KERNELS: [Kernel; 11] = [
     kernel("f32", Format::F32, 0),
     kernel("f16", Format::F16, 0),
     kernel("bf16", Format::Bf16, 0),
     kernel("int8", Format::Int8, 0),
     kernel("int4", Format::Int4, 0),
+    kernel("bf16-dot", Format::Bf16Dot, 0),
     kernel("sparse-f32-1x1", Format::SparseF32, 1),
     kernel("sparse-f32-16x1", Format::SparseF32, LANES),
     kernel("sparse-int8-1x4", Format::SparseInt8, 1),

@@ -198,7 +198,7 @@ pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<
 fn near_outputs(kernel: Kernel, inputs: f64, part: f64) -> usize {
     // What is stored for each input of an output: of blocks their place as well.
     let bytes = match (kernel.format, kernel.height) {
-        (Format::F16 | Format::Bf16, _) => 2.0,
+        (Format::F16 | Format::Bf16 | Format::Bf16Dot, _) => 2.0,
         (Format::Int8 | Format::Int4, _) => 1.0,
         (Format::SparseInt8, 1) => 1.5 * part,
         (Format::SparseInt8, TILE) => 0.625,

@@ -124,7 +124,7 @@ impl Times {
         let per_output = header.non_zeros / header.outputs.max(1);
         let piece = match header.height {
             0 | TILE if header.format.is_integer() => dense::piece(rows, header.inputs),
-            0 => dense::float_piece((rows, header.outputs), header.inputs),
+            0 => dense::float_piece((rows, header.outputs), header.places()),
             1 => sparse::piece(per_output, lanes(header.format, rows)),
             _ => blocks::piece(per_output, rows),
         };
@@ -197,6 +197,7 @@ fn loops(header: &Header, rows: usize, times: [f64; 3], products: Cut) -> [Loop;
         Format::Int8 | Format::Int4 => (elements, 0.0),
         Format::SparseInt8 if header.has_bitmaps() => (elements, 0.0),
         Format::SparseInt8 => (elements, elements),
+        Format::Bf16Dot => (0.0, 2.0 * elements),
         _ => (0.0, 4.0 * elements),
     };
     let [codes, turned] = [codes, turned].map(|bytes| bytes.min(NEAR_BYTES));

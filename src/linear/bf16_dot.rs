@@ -1,0 +1,278 @@
+//! Products by the dot product of bf16: `x` is rounded into scratch, two inputs of a row side by side, and sums are f32.
+//!
+//! What takes pairs as one number is otherwise as dense f32.
+
+use super::activations::{CHUNK, Row, contiguous};
+use super::dense::{self, READY_DEPTH as DEPTH, ROWS};
+use super::finish::{Epilogue, numbers};
+use super::layer::PackedLinear;
+use super::layout::TILE;
+use super::operand::Operand;
+use super::panels::{Cut, Panel};
+use super::scratch::Scratch;
+use crate::context::Context;
+use crate::element::Element;
+use crate::element::private::FloatView;
+use crate::kernels::{Operation, Pair, StackBuffer, StoredPair, TileMut, Token, for_each_tile};
+use half::bf16;
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+/// A layer of bf16 pairs.
+pub(super) fn bf16_dot<Y: Operand>(
+    context: &Context,
+    layer: &PackedLinear<'_>,
+    x: FloatView<'_>,
+    y: ArrayViewMut2<'_, Y>,
+    mut scratch: Scratch<'_>,
+) {
+    let (cut, places) = (dense::cut(context), layer.places());
+    let room = if x.rows() == 1 { 1 } else { cut.room(x.rows()) };
+    let pairs = scratch.take(room * places);
+    match x {
+        FloatView::F32(x) => turn(context, &x, cut, pairs),
+        FloatView::F16(x) => turn(context, &x, cut, pairs),
+        FloatView::Bf16(x) => turn(context, &x, cut, pairs),
+    }
+    let (epilogue, x) = (Epilogue::of(layer), &*pairs);
+    let piece = dense::float_piece(y.dim(), places);
+    for_each_tile(context, y, piece, |at, tile| {
+        context.isa().run(Multiply { layer, epilogue, x, at, tile });
+    });
+}
+
+/// Rounds rows to bf16 and lays them side by side, as `cut` says: `turned[panel][k][row][i]`.
+fn turn(context: &Context, x: &ArrayView2<'_, impl Element>, cut: Cut, turned: &mut [Pair]) {
+    let (rows, inputs) = x.dim();
+    let most = if rows == 1 { 1 } else { cut.most() };
+    let shape = (rows.div_ceil(most), inputs.div_ceil(2) * most);
+    let turned = turned.get_mut(..shape.0 * shape.1).unwrap_or_default();
+    let Ok(matrix) = ArrayViewMut2::from_shape(shape, turned) else { return };
+    for_each_tile(context, matrix, (1, usize::MAX), |(block, _), tile| {
+        context.isa().run(Turn { x, cut, first: block * most, tile });
+    });
+}
+
+struct Turn<'a, 'x, X> {
+    x: &'a ArrayView2<'x, X>,
+    cut: Cut,
+    first: usize,
+    tile: TileMut<'a, Pair>,
+}
+
+impl<X: Element> Operation for Turn<'_, '_, X> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let places = self.x.ncols().div_ceil(2);
+        let Turn { x, cut, first, .. } = self;
+        let mut out = self.tile.row_mut(0);
+        for panel in cut.panels(x.nrows() - first) {
+            let (columns, rest) = out.split_at_mut((places * panel.width).min(out.len()));
+            out = rest;
+            match panel.width {
+                8 => turn_panel::<X, T, 8>(token, x, first, panel, columns),
+                4 => turn_panel::<X, T, 4>(token, x, first, panel, columns),
+                2 => turn_panel::<X, T, 2>(token, x, first, panel, columns),
+                _ => turn_panel::<X, T, 1>(token, x, first, panel, columns),
+            }
+        }
+    }
+}
+
+/// A panel of `R` rows, some columns at a time.
+#[inline(always)]
+fn turn_panel<X: Element, T: Token, const R: usize>(
+    token: T,
+    x: &ArrayView2<'_, X>,
+    first: usize,
+    panel: Panel,
+    columns: &mut [Pair],
+) {
+    let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);
+    let mut rounded = [[bf16::ZERO; CHUNK]; R];
+    let columns: &mut [[u8; 4]] = bytemuck::cast_slice_mut(columns);
+    let columns = columns.as_chunks_mut::<R>().0;
+    for (start, columns) in (0..x.ncols()).step_by(CHUNK).zip(columns.chunks_mut(CHUNK / 2)) {
+        let len = (x.ncols() - start).min(CHUNK);
+        for (r, rounded) in rounded.iter_mut().enumerate() {
+            let source = Row { x, row: first + panel.first + r };
+            round(token, source, start, &mut raw, &mut buffer, &mut rounded[..len]);
+            if len < CHUNK {
+                rounded[len] = bf16::ZERO;
+            }
+        }
+        let mut rows: [&[[u8; 4]]; R] = [&[]; R];
+        for r in 0..R {
+            rows[r] = &bytemuck::cast_slice(&rounded[r])[..columns.len()];
+        }
+        token.interleave(rows, columns, 1);
+    }
+}
+
+/// The elements from `start` on, rounded; as many as there is room for.
+#[inline(always)]
+fn round<X: Element, T: Token>(
+    token: T,
+    source: Row<'_, '_, X>,
+    start: usize,
+    raw: &mut [X; CHUNK],
+    buffer: &mut [f32; CHUNK],
+    rounded: &mut [bf16],
+) {
+    if let FloatView::Bf16(x) = X::float_view(*source.x)
+        && let Some(row) = contiguous(&x, source.row)
+    {
+        rounded.copy_from_slice(&row[start..start + rounded.len()]);
+        return;
+    }
+    let values = source.chunk(token, start, raw, buffer);
+    token.narrow_bf16(&values[..rounded.len()], rounded);
+}
+
+struct Multiply<'a, Y> {
+    layer: &'a PackedLinear<'a>,
+    epilogue: Epilogue,
+    x: &'a [Pair],
+    at: (usize, usize),
+    tile: TileMut<'a, Y>,
+}
+
+impl<Y: Operand> Operation for Multiply<'_, Y> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let places = self.layer.places();
+        let (row, rows) = (self.at.0, self.tile.rows());
+        let x = self.x.get(row * places..(row + rows) * places).unwrap_or_default();
+        let mut done = 0;
+        if rows == 1 {
+            if dense::is_far(self.layer) {
+                done = self.row::<T, 8, true>(token, x, done);
+                done = self.row::<T, 4, true>(token, x, done);
+            } else {
+                done = self.row::<T, 4, false>(token, x, done);
+            }
+        }
+        let mut sums = StackBuffer::<_, ROWS>::new();
+        let sums = sums.filled(if places > DEPTH { rows } else { 0 }, [0.0; TILE]);
+        for start in (done..self.tile.cols()).step_by(TILE) {
+            let index = (self.at.1 + start) / TILE;
+            let tile = pairs_of(self.layer, index);
+            let bias = numbers(self.layer.bias(), index);
+            for top in (0..rows).step_by(ROWS) {
+                let below = (rows - top).min(ROWS);
+                let mut first = 0;
+                loop {
+                    let end = (first + DEPTH).min(places);
+                    let weights = tile.get(first..end).unwrap_or_default();
+                    for block in (0..below).step_by(T::ROWS) {
+                        for panel in Cut::Halved(T::ROWS).panels(below - block) {
+                            let at = block + panel.first;
+                            let sums = sums.get_mut(at..).unwrap_or_default();
+                            let step = Step { row: top + at, start, first, bias: &bias, weights, sums };
+                            match panel.width {
+                                8 => self.multiply::<T, 8>(token, x, step),
+                                4 => self.multiply::<T, 4>(token, x, step),
+                                2 => self.multiply::<T, 2>(token, x, step),
+                                _ => self.multiply::<T, 1>(token, x, step),
+                            }
+                        }
+                    }
+                    first = end;
+                    if first >= places {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The weights of tile `index`; nothing where the bytes do not hold it.
+#[inline(always)]
+fn pairs_of<'a>(layer: &'a PackedLinear<'_>, index: usize) -> &'a [[StoredPair; TILE]] {
+    let len = layer.places() * size_of::<[StoredPair; TILE]>();
+    let bytes = layer.values(index * len).get(..len).unwrap_or_default();
+    bytes.as_chunks::<{ size_of::<StoredPair>() }>().0.as_chunks().0
+}
+
+/// What is added to the outputs of a panel at a time.
+struct Step<'a> {
+    /// The first row of the panel and the first output, in the tile of `y`.
+    row: usize,
+    start: usize,
+    /// The first pair.
+    first: usize,
+    bias: &'a [f32; TILE],
+    weights: &'a [[StoredPair; TILE]],
+    /// Sums of rows that wait for more inputs, from the panel's first on.
+    sums: &'a mut [[f32; TILE]],
+}
+
+impl<Y: Operand> Multiply<'_, Y> {
+    /// Adds products to the sums of a panel of `R` rows, and stores them when they are whole.
+    #[inline(always)]
+    fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[Pair], step: Step<'_>) {
+        let places = self.layer.places();
+        let Step { row, start, first, bias, weights, sums } = step;
+        let panel = x.get(row * places..(row + R) * places).unwrap_or_default().as_chunks::<R>().0;
+        let panel = panel.get(first..).unwrap_or_default();
+        let whole = first + weights.len() >= places;
+        if whole {
+            self.tile.expect_store((row, R), (start, TILE));
+        }
+        let mut kept = match sums.first_chunk::<R>() {
+            Some(sums) if first > 0 => *sums,
+            _ => [[0.0; TILE]; R],
+        };
+        token.multiply_pairs(panel, weights, &mut kept);
+        if !whole {
+            if let Some(sums) = sums.first_chunk_mut::<R>() {
+                *sums = kept;
+            }
+            return;
+        }
+        for (offset, sums) in kept.into_iter().enumerate() {
+            self.store(token, (row + offset, start), sums, bias);
+        }
+    }
+
+    /// A single row, `TILES` tiles at a time from column `start` on; returns up to which column whole `TILES` went.
+    #[inline(always)]
+    fn row<T: Token, const TILES: usize, const FAR: bool>(
+        &mut self,
+        token: T,
+        x: &[Pair],
+        mut start: usize,
+    ) -> usize {
+        while start + TILES * TILE <= self.tile.cols() {
+            let first = (self.at.1 + start) / TILE;
+            let mut tiles: [&[[StoredPair; TILE]]; TILES] = [&[]; TILES];
+            for (t, tile) in tiles.iter_mut().enumerate() {
+                *tile = pairs_of(self.layer, first + t);
+            }
+            let mut sums = [[0.0; TILE]; TILES];
+            token.multiply_pairs_row::<TILES, FAR>(x, tiles, &mut sums);
+            for (t, sums) in sums.into_iter().enumerate() {
+                let bias = numbers(self.layer.bias(), first + t);
+                self.store(token, (0, start + t * TILE), sums, &bias);
+            }
+            start += TILES * TILE;
+        }
+        start
+    }
+
+    #[inline(always)]
+    fn store<T: Token>(
+        &mut self,
+        token: T,
+        (row, start): (usize, usize),
+        mut sums: [f32; TILE],
+        bias: &[f32; TILE],
+    ) {
+        for (sum, bias) in sums.iter_mut().zip(bias) {
+            *sum += bias;
+        }
+        self.tile.store(row, start, self.epilogue.finish(token, sums));
+    }
+}
