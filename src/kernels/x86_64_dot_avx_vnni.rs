@@ -104,8 +104,7 @@ pub(super) unsafe fn dot<const R: usize>(
     sums: &mut [[i32; TILE]; R],
 ) {
     // A whole tile at once, in the order in which its weights lie: three rows fill 12 registers with sums, and leave one for each
-    // row and one for weights. Six rows by half a tile take a tenth longer. One row has partial sums: alone it would wait for
-    // each.
+    // row and one for weights. One row has partial sums: alone it would wait for each.
     // SAFETY: the caller vouches for the features; the rows are below `R`.
     unsafe {
         if R == 1 {
