@@ -1,6 +1,6 @@
 //! Chooses the kernels of the target: sets `cfg(kernels = "x86_64" | "aarch64" | "portable")`. Sets `cfg(shared_kernels)` for
-//! the profile that tests are built with (`src/linear/shared.rs`). Knows `cfg(tersor_vl_vnni)`, which whoever tests sets
-//! (`src/kernels/x86_64.rs`).
+//! the profile that tests are built with (`src/linear/shared.rs`). Knows `cfg(tersor_vl_vnni)` and `cfg(tersor_model_amx)`,
+//! which whoever tests sets (`src/kernels/x86_64.rs`, `x86_64_amx.rs`).
 //!
 //! One name decides in one place, so that a later target (wasm simd128, say) is a line here and a file in
 //! `src/kernels`. Nothing is written anywhere; there is no `links` key, because that would forbid two versions of this
@@ -20,6 +20,7 @@ fn main() {
     println!("cargo::rustc-cfg=kernels=\"{kernels}\"");
     println!("cargo::rustc-check-cfg=cfg(shared_kernels)");
     println!("cargo::rustc-check-cfg=cfg(tersor_vl_vnni)");
+    println!("cargo::rustc-check-cfg=cfg(tersor_model_amx)");
     // Of the usual levels only our own `profile.dev`, and that is where rustc shares generic functions.
     if std::env::var("OPT_LEVEL").is_ok_and(|level| level == "1") {
         println!("cargo::rustc-cfg=shared_kernels");

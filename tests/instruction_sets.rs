@@ -21,7 +21,7 @@ const NONSENSE: &str = "altivec";
 /// Every name that this architecture knows, from the plainest to the best.
 fn known() -> &'static [&'static str] {
     match std::env::consts::ARCH {
-        "x86_64" => &["scalar", "avx2", "avx-vnni", "avx512"],
+        "x86_64" => &["scalar", "avx2", "avx-vnni", "avx512", "amx"],
         "aarch64" => &["scalar", "neon", "neon-dotprod", "neon-i8mm"],
         _ => &["scalar"],
     }

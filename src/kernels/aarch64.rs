@@ -13,6 +13,7 @@ use super::cast;
 use super::dispatch::{Operation, Token, interleave};
 use super::dot::{Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Tile, Nibbles};
+use super::matrix::NoMatrix;
 use crate::element::DType;
 use half::f16;
 use std::arch::aarch64::*;
@@ -54,6 +55,7 @@ struct Neon<D>(PhantomData<D>);
 
 impl<D: Dot> Token for Neon<D> {
     type Staged = i8;
+    type Matrix = NoMatrix;
 
     const WIDE: bool = true;
     const ROWS: usize = 8;

@@ -10,6 +10,7 @@ use super::dot::{self, BLOCK, Group, LANES, List, RowBlock, Staged, TILE};
 use super::int4::{self, Int4Row, Int4Tile, Nibbles};
 use super::int4_float;
 use super::isa::{Isa, Level};
+use super::matrix::{Matrix, NoMatrix};
 #[cfg(kernels = "x86_64")]
 use super::x86_64::Run;
 use crate::element::DType;
@@ -36,6 +37,9 @@ pub(crate) trait Operation {
 pub(crate) trait Token: Copy {
     /// What [`dot`](Token::dot) takes uint8 activations as.
     type Staged: Staged;
+
+    /// What [`matrix`](Token::matrix) sets up.
+    type Matrix: Matrix<Self::Staged>;
 
     /// Whether a kernel that keeps sums in registers has 32 of them, else 16: for how many rows at a time it runs best.
     const WIDE: bool = false;
@@ -169,6 +173,14 @@ pub(crate) trait Token: Copy {
         for (tile, sums) in tiles.into_iter().zip(sums) {
             self.multiply_pairs::<1>(row.as_chunks().0, tile, std::array::from_mut(sums));
         }
+    }
+
+    /// The unit that multiplies blocks of rows, set up for `rows` of them; none where there is no such unit, or where so few rows do
+    /// not gain. A thread holds one at a time.
+    #[inline(always)]
+    fn matrix(self, rows: usize) -> Option<Self::Matrix> {
+        let _ = rows;
+        None
     }
 
     /// `sums[p][g][lane] += sum over j of columns[places[j]][g][lane] * values[j]` for the places and values of list `p`, in an
@@ -496,6 +508,7 @@ struct Scalar;
 
 impl Token for Scalar {
     type Staged = i16;
+    type Matrix = NoMatrix;
 }
 
 /// The body of an operation for any processor; a method for the reason that `Run` has.
@@ -521,7 +534,10 @@ impl Isa {
             Level::AvxVnni => unsafe { operation.run_avx_vnni() },
             // SAFETY: as above.
             #[cfg(kernels = "x86_64")]
-            Level::Avx512 => unsafe { operation.run_avx512() },
+            Level::Avx512 => unsafe { operation.run_avx512(false) },
+            // SAFETY: as above.
+            #[cfg(kernels = "x86_64")]
+            Level::Amx => unsafe { operation.run_avx512(true) },
             // SAFETY: as above.
             #[cfg(kernels = "aarch64")]
             Level::Neon => unsafe { operation.run_neon() },

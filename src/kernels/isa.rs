@@ -17,6 +17,8 @@ pub(crate) enum Level {
     AvxVnni,
     #[cfg(kernels = "x86_64")]
     Avx512,
+    #[cfg(kernels = "x86_64")]
+    Amx,
     #[cfg(kernels = "aarch64")]
     Neon,
     #[cfg(kernels = "aarch64")]
@@ -33,11 +35,13 @@ pub(crate) enum Level {
 /// | `avx2` | AVX2, FMA, F16C, BMI1, BMI2, POPCNT |
 /// | `avx-vnni` | those, and AVX-VNNI |
 /// | `avx512` | those of `avx2`, and AVX-512 F, BW, CD, DQ, VL, VNNI |
+/// | `amx` | those, and AMX with its int8 products |
 /// | `neon` | NEON |
 /// | `neon-dotprod` | NEON with SDOT/UDOT |
 /// | `neon-i8mm` | those, with SMMLA/UMMLA |
 ///
-/// Under `avx512` sparse int8 layers also use VBMI2 where the processor has it; results are the same without.
+/// Linux gives AMX's registers to a process that asks for them, which detection does (`arch_prctl`); elsewhere there is no `amx` yet.
+/// Under `avx512` and `amx` sparse int8 layers also use VBMI2 where the processor has it; results are the same without.
 ///
 /// The environment variable `TERSOR_ISA` forces one for a process, [`Context::with_isa`](crate::Context::with_isa) for
 /// a scope.
@@ -94,6 +98,8 @@ impl Isa {
             Level::AvxVnni => "avx-vnni",
             #[cfg(kernels = "x86_64")]
             Level::Avx512 => "avx512",
+            #[cfg(kernels = "x86_64")]
+            Level::Amx => "amx",
             #[cfg(kernels = "aarch64")]
             Level::Neon => "neon",
             #[cfg(kernels = "aarch64")]
@@ -150,6 +156,9 @@ fn detect() -> Vec<Isa> {
         && has!("avx512vnni");
     if avx2 && avx512 {
         found.push(Isa(Level::Avx512));
+        if super::x86_64_amx::has_amx() {
+            found.push(Isa(Level::Amx));
+        }
     }
     found
 }

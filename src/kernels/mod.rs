@@ -20,6 +20,7 @@ mod gemm;
 mod int4;
 mod int4_float;
 mod isa;
+mod matrix;
 #[cfg(feature = "linear")]
 mod pages;
 mod pieces;
@@ -40,6 +41,8 @@ mod aarch64_int4_float;
 mod aarch64_matrix;
 #[cfg(kernels = "x86_64")]
 mod x86_64;
+#[cfg(kernels = "x86_64")]
+mod x86_64_amx;
 #[cfg(kernels = "x86_64")]
 mod x86_64_avx2;
 #[cfg(kernels = "x86_64")]
@@ -79,6 +82,8 @@ pub(crate) use gemm::product;
 pub(crate) use int4::{Int4Row, Int4Tile, MIDDLE, Nibbles};
 #[cfg(feature = "linear")]
 pub(crate) use int4_float::SPAN;
+#[cfg(feature = "linear")]
+pub(crate) use matrix::{Codes, Matrix};
 #[cfg(feature = "linear")]
 pub(crate) use pages::prefer_large_pages;
 #[cfg(feature = "linear")]

@@ -62,12 +62,12 @@ pub(super) trait Run: Operation + Sized {
     }
 
     /// # Safety
-    /// The processor has every feature enabled here (`isa::detect` checks the same list).
+    /// The processor has every feature enabled here (`isa::detect` checks the same list), and AMX if `amx`.
     #[target_feature(
         enable = "avx2,fma,f16c,bmi1,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni"
     )]
-    unsafe fn run_avx512(self) -> Self::Output {
-        self.run(Avx512(()))
+    unsafe fn run_avx512(self, amx: bool) -> Self::Output {
+        self.run(Avx512 { amx })
     }
 }
 
@@ -91,4 +91,14 @@ impl AvxVnni {
 
 /// Made only by [`Run::run_avx512`].
 #[derive(Clone, Copy)]
-pub(super) struct Avx512(());
+pub(super) struct Avx512 {
+    /// Whether there is AMX too. No level of its own: what the compiler makes is the same.
+    amx: bool,
+}
+
+impl Avx512 {
+    #[inline(always)]
+    pub(super) fn has_amx(self) -> bool {
+        self.amx
+    }
+}

@@ -5,6 +5,7 @@ use super::cast;
 use super::dispatch::Token;
 use super::dot::{Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
+use super::matrix::NoMatrix;
 use super::x86_64::Avx2;
 use super::{
     x86_64_bf16_dot, x86_64_bitmap, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places,
@@ -15,6 +16,7 @@ use std::arch::x86_64::*;
 
 impl Token for Avx2 {
     type Staged = i16;
+    type Matrix = NoMatrix;
 
     #[inline(always)]
     fn multiply_add(self, a: f32, b: f32, c: f32) -> f32 {

@@ -6,6 +6,7 @@ use super::dispatch::{Token, interleave};
 use super::dot::{BLOCK, Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
 use super::x86_64::Avx512;
+use super::x86_64_amx::Tiles;
 use super::{
     x86_64_bf16_dot, x86_64_bitmap, x86_64_channels, x86_64_dot, x86_64_float, x86_64_int4,
     x86_64_int4_float, x86_64_places,
@@ -16,6 +17,7 @@ use std::arch::x86_64::*;
 
 impl Token for Avx512 {
     type Staged = u8;
+    type Matrix = Tiles;
     const WIDE: bool = true;
     const ROWS: usize = 8;
     const ONE_PASS: bool = true;
@@ -122,6 +124,15 @@ impl Token for Avx512 {
     fn multiply_row_places(self, row: &[f32], places: &[[u8; 2]], values: &[[u8; 4]]) -> f32 {
         // SAFETY: the token proves the features.
         unsafe { x86_64_places::multiply_row_places(row, places, values) }
+    }
+
+    #[inline(always)]
+    fn matrix(self, rows: usize) -> Option<Tiles> {
+        if !self.has_amx() {
+            return None;
+        }
+        // SAFETY: the token proves the features, AMX among them.
+        unsafe { Tiles::new(rows) }
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@ use super::bf16_dot::{Pair, StoredPair};
 use super::dispatch::Token;
 use super::dot::{BLOCK, Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
+use super::matrix::NoMatrix;
 use super::x86_64::AvxVnni;
 use super::{x86_64_channels, x86_64_dot_avx_vnni, x86_64_int4};
 use crate::element::DType;
@@ -11,6 +12,7 @@ use half::f16;
 
 impl Token for AvxVnni {
     type Staged = u8;
+    type Matrix = NoMatrix;
 
     #[inline(always)]
     fn multiply_add(self, a: f32, b: f32, c: f32) -> f32 {

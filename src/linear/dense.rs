@@ -8,7 +8,7 @@ use super::operand::Operand;
 use super::panels::Cut;
 use crate::context::Context;
 use crate::element::{DType, Element};
-use crate::kernels::{Group, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile};
+use crate::kernels::{Codes, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
 
@@ -30,6 +30,19 @@ const FAR: usize = 36 << 20;
 
 /// How many pieces are left for threads to share before pieces of float products have more than [`ROWS`] rows.
 const PIECES: usize = 256;
+
+/// Up to how many groups of inputs a matrix unit takes at once: the weights of a tile and of the rows that pass by fit the first cache.
+const MATRIX_DEPTH: usize = 256;
+
+/// Of more inputs, how many groups it takes at a time: their weights stay in the first cache for all rows.
+const MATRIX_STEP: usize = 64;
+
+/// Rows that a matrix unit computed and that are finished at a time; as many are asked for ahead. Of more, where rows lie 4 KiB apart,
+/// lines in the first cache would drive each other out.
+const FINISHED: usize = 8;
+
+/// Products in a piece where a matrix unit computes them, about.
+const MATRIX_PIECE: usize = 1 << 24;
 
 /// From how many inputs on a single row takes several int8 tiles at a time: streams of weights that are shorter begin too
 /// often.
@@ -276,10 +289,31 @@ pub(super) fn int8<F: Finish>(
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    let piece = piece(y.nrows(), layer.in_features());
+    let piece = context.isa().run(Piece { rows: y.nrows(), inputs: layer.in_features(), most: 4 * ROWS });
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int8 { layer, finish, x, at, tile });
     });
+}
+
+/// The [`piece`] of a product of codes on the instruction set; of `most` rows where a matrix unit computes it.
+pub(super) struct Piece {
+    pub(super) rows: usize,
+    pub(super) inputs: usize,
+    pub(super) most: usize,
+}
+
+impl Operation for Piece {
+    type Output = (usize, usize);
+    #[inline(always)]
+    fn run<T: Token>(self, token: T) -> (usize, usize) {
+        if token.matrix(self.rows).is_none() {
+            return piece(self.rows, self.inputs);
+        }
+        // Each block of rows reads all weights anew.
+        let rows = self.rows.clamp(1, self.most);
+        let products = (rows * TILE).saturating_mul(self.inputs.max(1));
+        (rows, MATRIX_PIECE.div_ceil(products) * TILE)
+    }
 }
 
 struct Int8<'a, F: Finish> {
@@ -297,6 +331,11 @@ impl<F: Finish> Operation for Int8<'_, F> {
         let padded = self.x.padded;
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
         let rows = codes.get(self.at.0 * padded..).unwrap_or_default();
+        if T::Matrix::EXISTS
+            && let Some(unit) = token.matrix(self.tile.rows())
+        {
+            return self.blocks(token, &unit, rows);
+        }
         let is_row = self.tile.rows() == 1 && padded >= LONG;
         let mut done = 0;
         if is_row {
@@ -349,6 +388,73 @@ impl<F: Finish> Int8<'_, F> {
             start += TILES * TILE;
         }
         start
+    }
+
+    /// All rows and columns, by a matrix unit.
+    #[inline(always)]
+    fn blocks<T: Token>(&mut self, token: T, unit: &T::Matrix, codes: &[T::Staged]) {
+        let (rows, groups) = (self.tile.rows(), self.x.padded / GROUP);
+        let codes = Codes::of(codes.as_chunks::<GROUP>().0, rows, groups);
+        let blocks = rows.div_ceil(unit.block());
+        // A pair of blocks at a time; or more, where all inputs of their weights are more than the first cache should hold.
+        let is_deep = groups > MATRIX_DEPTH;
+        let most = if is_deep { blocks.min(ROWS / unit.block()) } else { 2 };
+        let mut sums = StackBuffer::<_, ROWS>::new();
+        let sums = sums.filled(most * unit.block(), [0; TILE]);
+        for start in (0..self.tile.cols()).step_by(TILE) {
+            let tile = (self.at.1 + start) / TILE;
+            let weights = self.layer.int8_tile(tile);
+            let outputs = Outputs::of(self.layer, tile);
+            for first in (0..blocks).step_by(most) {
+                let count = most.min(blocks - first);
+                let sums = sums.get_mut(..count * unit.block()).unwrap_or_default();
+                self.tile.expect_store((unit.start(first, rows), FINISHED), (start, TILE));
+                let mut done = 0;
+                while done < groups {
+                    let left = groups - done;
+                    let depth = if is_deep && left >= 2 * MATRIX_STEP { MATRIX_STEP } else { left };
+                    let weights = weights.get(done..done + depth).unwrap_or_default();
+                    unit.dot(codes.part(done, depth), first, weights, done > 0, sums);
+                    done += depth;
+                }
+                for (block, sums) in sums.chunks_exact(unit.block()).enumerate() {
+                    // The last block may begin with rows of the one before.
+                    let row = (first + block) * unit.block();
+                    let begin = unit.start(first + block, rows);
+                    self.finish_block(
+                        token,
+                        &outputs,
+                        sums.get(row - begin..).unwrap_or_default(),
+                        (row, start),
+                    );
+                }
+            }
+        }
+    }
+
+    /// What rows of sums become, from row and column `at` on.
+    #[inline(always)]
+    fn finish_block<T: Token>(
+        &mut self,
+        token: T,
+        outputs: &Outputs<TILE>,
+        sums: &[[i32; TILE]],
+        (mut row, start): (usize, usize),
+    ) {
+        let (blocks, rest) = sums.as_chunks::<FINISHED>();
+        for products in blocks {
+            self.tile.expect_store((row + FINISHED, FINISHED), (start, TILE));
+            let parameters = self.x.rows::<FINISHED>(self.at.0 + row, self.layer.in_features());
+            let block = self.tile.block::<FINISHED, TILE>(row, start);
+            outputs.finish_rows(self.finish, token, *products, parameters, block);
+            row += FINISHED;
+        }
+        for products in rest {
+            let parameters = self.x.rows::<1>(self.at.0 + row, self.layer.in_features());
+            let block = self.tile.block::<1, TILE>(row, start);
+            outputs.finish_rows(self.finish, token, [*products], parameters, block);
+            row += 1;
+        }
     }
 
     /// Computes `R` rows at a time, from row `done` on; returns up to where whole `R` went.

@@ -90,6 +90,11 @@ fn peaks() -> Vec<Peak> {
         add("fma-avx512", 24.0 * 16.0, fma_512);
         if is_x86_feature_detected!("avx512vnni") {
             add("int8-avx512", 24.0 * 64.0, vnni_512);
+            if has_tiles() {
+                add("fma-amx", 24.0 * 16.0, fma_512);
+                // Of a tile, 64 products of each of 16 rows and 16 outputs.
+                add("int8-amx", 4.0 * 64.0 * 256.0, tiles);
+            }
         }
     }
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -180,6 +185,50 @@ peak!(fma_256, "vpxor", "vfmadd231ps", "ymm", [0 1 2 3 4 5 6 7 8 9 10 11]);
 peak!(vnni_256, "vpxor", "{{vex}} vpdpbusd", "ymm", [0 1 2 3 4 5 6 7 8 9 10 11]);
 #[cfg(target_arch = "x86_64")]
 peak_with_sum!(madd_256, "vpmaddwd", "vpaddd", "ymm", [0 6 1 7 2 8 3 9 4 10 5 11]);
+
+/// Whether there are AMX's int8 products and this process may use them; Linux has to be asked.
+#[cfg(target_arch = "x86_64")]
+fn has_tiles() -> bool {
+    const TILES_AND_INT8: u32 = 3 << 24;
+    unsafe extern "C" {
+        fn syscall(number: std::ffi::c_long, ...) -> std::ffi::c_long;
+    }
+    let features = std::arch::x86_64::__cpuid_count(7, 0).edx;
+    // SAFETY: the call (`arch_prctl`, which requests permission for the registers) takes numbers alone.
+    features & TILES_AND_INT8 == TILES_AND_INT8 && unsafe { syscall(158, 0x1023, 18) } == 0
+}
+
+/// # Safety
+/// [`has_tiles`] must have said so.
+#[cfg(target_arch = "x86_64")]
+unsafe fn tiles() {
+    /// Palette 1, and eight registers of 16 rows of 64 bytes.
+    #[repr(align(64))]
+    struct Configuration([u8; 64]);
+    let mut configuration = Configuration([0; 64]);
+    configuration.0[0] = 1;
+    for register in 0..8 {
+        configuration.0[16 + 2 * register] = 64;
+        configuration.0[48 + register] = 16;
+    }
+    // SAFETY: the configuration is whole; what it sets up is left again.
+    unsafe {
+        std::arch::asm!(
+            "ldtilecfg [{configuration}]",
+            "2:",
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tdpbusd tmm1, tmm4, tmm7",
+            "tdpbusd tmm2, tmm5, tmm6",
+            "tdpbusd tmm3, tmm5, tmm7",
+            "dec {steps}",
+            "jnz 2b",
+            "tilerelease",
+            configuration = in(reg) &raw const configuration,
+            steps = inout(reg) STEPS => _,
+            options(nostack, readonly),
+        );
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 use read_x86_64::read;

@@ -1,0 +1,82 @@
+//! Units that multiply blocks of rows by tiles of weights.
+
+use super::dot::{Group, TILE};
+
+/// Rows of codes that a [`Matrix`] multiplies: `rows` of `len` groups each, `stride` groups apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Codes<'a, S> {
+    groups: &'a [Group<S>],
+    pub(super) rows: usize,
+    pub(super) stride: usize,
+    pub(super) len: usize,
+}
+
+impl<'a, S> Codes<'a, S> {
+    /// The first `rows` rows of `len` groups, one after the other; of none if there are fewer.
+    #[inline(always)]
+    pub(crate) fn of(groups: &'a [Group<S>], rows: usize, len: usize) -> Self {
+        let whole = len.checked_mul(rows).is_some_and(|needed| needed <= groups.len());
+        let len = if whole { len } else { 0 };
+        Codes { groups, rows, stride: len, len }
+    }
+
+    /// `len` groups of each row, from group `first` on; none if there are fewer.
+    #[inline(always)]
+    pub(crate) fn part(self, first: usize, len: usize) -> Self {
+        let whole = first.checked_add(len).is_some_and(|end| end <= self.len);
+        let groups = self.groups.get(first..).unwrap_or_default();
+        Codes { groups, len: if whole { len } else { 0 }, ..self }
+    }
+
+    /// Where row `row` begins: `len` groups from there on are in the slice if `row` is below `rows`.
+    #[inline(always)]
+    pub(super) fn row(&self, row: usize) -> *const Group<S> {
+        self.groups.as_ptr().wrapping_add(row * self.stride)
+    }
+}
+
+/// A unit for products of 8-bit codes, set up for the thread that holds it and for a number of rows.
+///
+/// It takes blocks of as many rows as [`block`](Matrix::block) says. Where the number of rows is no multiple of that, the last
+/// block begins earlier, and has rows of the one before once more.
+pub(crate) trait Matrix<S>: Sized {
+    /// Whether any processor of this instruction set has one.
+    const EXISTS: bool;
+
+    /// Rows of a block; at most what it was set up for.
+    fn block(&self) -> usize;
+
+    /// The first row of block `index`, of `rows` rows.
+    #[inline(always)]
+    fn start(&self, index: usize, rows: usize) -> usize {
+        (index * self.block()).min(rows.saturating_sub(self.block()))
+    }
+
+    /// `sums[r][n] = sum over k and i of codes[r][k][i] * tile[k][n][i]`, exact, added to what `sums` hold if `add`, of as many whole
+    /// blocks as `sums` have room for, from block `first` on; over the shorter of the depths.
+    fn dot(
+        &self,
+        codes: Codes<'_, S>,
+        first: usize,
+        tile: &[[Group<i8>; TILE]],
+        add: bool,
+        sums: &mut [[i32; TILE]],
+    );
+}
+
+/// Where there is no such unit.
+pub(crate) enum NoMatrix {}
+
+impl<S> Matrix<S> for NoMatrix {
+    const EXISTS: bool = false;
+
+    #[inline(always)]
+    fn block(&self) -> usize {
+        match *self {}
+    }
+
+    #[inline(always)]
+    fn dot(&self, _: Codes<'_, S>, _: usize, _: &[[Group<i8>; TILE]], _: bool, _: &mut [[i32; TILE]]) {
+        match *self {}
+    }
+}

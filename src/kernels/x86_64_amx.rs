@@ -1,0 +1,401 @@
+//! x86-64: exact dot products of uint8 activations and int8 weights by AMX, the matrix unit of Intel's servers since 2023.
+//!
+//! A tile register holds 16 rows of 64 bytes. `tdpbusd` multiplies 16 rows of 64 codes by 64 codes of each of 16 outputs and adds
+//! the products, exact, to 16 x 16 int32: eight times as much a cycle as two of AVX-512's `vpdpbusd`. The weights of a packed
+//! tile lie as the unit wants them, four codes of each output side by side; the codes of a row do by themselves.
+//!
+//! The compiler knows neither the registers nor the instructions, so a block of sums is one piece of assembly from its first load
+//! to its last store.
+
+use super::dot::{Group, TILE};
+use super::matrix::{Codes, Matrix};
+use std::arch::asm;
+use std::arch::x86_64::{_mm512_maskz_loadu_epi32, _mm512_storeu_si512};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+/// Rows of a tile register.
+const ROWS: usize = 16;
+
+/// Groups of inputs that a tile register holds of each row.
+const GROUPS: usize = 16;
+
+/// Bytes from a group of a packed tile to the next, and from a row of sums to the next.
+const APART: usize = 128;
+
+/// From how many rows on the unit is worth setting up.
+const FEWEST: usize = 2;
+
+/// Whether the processor has AMX's tiles and int8 products, and the system lets this process use them: Linux wants to be asked, once,
+/// because the registers make what it keeps of a thread larger by 8 KiB.
+#[cfg(not(tersor_model_amx))]
+pub(super) fn has_amx() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    const TILES: u32 = 1 << 24;
+    const INT8: u32 = 1 << 25;
+    let has = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (TILES | INT8) == TILES | INT8;
+    has && may_use_tiles()
+}
+
+#[cfg(all(target_os = "linux", not(miri), not(tersor_model_amx)))]
+fn may_use_tiles() -> bool {
+    use std::ffi::{c_int, c_long};
+    /// `SYS_arch_prctl`, its `ARCH_REQ_XCOMP_PERM`, and the number of the tiles' state.
+    const ARCH_PRCTL: c_long = 158;
+    const REQUEST_PERMISSION: c_int = 0x1023;
+    const TILE_DATA: c_long = 18;
+    unsafe extern "C" {
+        fn syscall(number: c_long, ...) -> c_long;
+    }
+    // SAFETY: the call takes two integers; one that the system does not know is an error and nothing else.
+    unsafe { syscall(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) == 0 }
+}
+
+#[cfg(all(any(not(target_os = "linux"), miri), not(tersor_model_amx)))]
+fn may_use_tiles() -> bool {
+    false
+}
+
+/// A machine without AMX tests what is around the products (`CONTRIBUTING.md`).
+#[cfg(tersor_model_amx)]
+pub(super) fn has_amx() -> bool {
+    true
+}
+
+/// The unit, set up for this thread until it is dropped.
+pub(crate) struct Tiles {
+    /// Rows of activations in a tile register.
+    rows: usize,
+    /// What was set up belongs to the thread.
+    thread: PhantomData<*const ()>,
+}
+
+/// What `ldtilecfg` takes.
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Tiles {
+    /// The unit for `rows` rows; none where so few are better off without.
+    ///
+    /// # Safety
+    /// [`has_amx`] said so, and this thread holds no other.
+    #[inline]
+    pub(super) unsafe fn new(rows: usize) -> Option<Self> {
+        if rows < FEWEST {
+            return None;
+        }
+        let rows = rows.min(ROWS);
+        let mut configuration =
+            Configuration { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        configuration.row_bytes[..8].fill((GROUPS * size_of::<Group<u8>>()) as u16);
+        // Sums and activations, then weights.
+        configuration.rows[..6].fill(rows as u8);
+        configuration.rows[6..8].fill(GROUPS as u8);
+        // SAFETY: the caller vouches for the unit; what is loaded is whole and valid: palette 1 has eight registers of up to 16
+        // rows of up to 64 bytes.
+        #[cfg(not(tersor_model_amx))]
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, preserves_flags, readonly));
+        }
+        Some(Tiles { rows, thread: PhantomData })
+    }
+}
+
+impl Drop for Tiles {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: there is a `Tiles` only where the unit is. Without this, the system would go on to save its registers.
+        #[cfg(not(tersor_model_amx))]
+        unsafe {
+            asm!("tilerelease", options(nostack, preserves_flags, nomem));
+        }
+    }
+}
+
+impl Matrix<u8> for Tiles {
+    const EXISTS: bool = true;
+
+    #[inline(always)]
+    fn block(&self) -> usize {
+        self.rows
+    }
+
+    #[inline(always)]
+    fn dot(
+        &self,
+        codes: Codes<'_, u8>,
+        first: usize,
+        tile: &[[Group<i8>; TILE]],
+        add: bool,
+        sums: &mut [[i32; TILE]],
+    ) {
+        // SAFETY: a `Tiles` was set up for this thread, and whoever made it proved AVX-512.
+        unsafe { self.dot_blocks(codes, first, tile, add, sums) }
+    }
+}
+
+/// Where the operands of some steps are, each of [`GROUPS`] groups.
+#[repr(C)]
+struct Steps {
+    count: usize,
+    weights: *const i8,
+    /// Codes of the first row of one block, and of another.
+    rows: [*const u8; 2],
+    /// Bytes from a row to the next.
+    stride: usize,
+}
+
+impl Tiles {
+    /// See [`Matrix::dot`].
+    ///
+    /// # Safety
+    /// This thread is set up, and the processor has AVX-512F.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn dot_blocks(
+        &self,
+        codes: Codes<'_, u8>,
+        first: usize,
+        tile: &[[Group<i8>; TILE]],
+        add: bool,
+        sums: &mut [[i32; TILE]],
+    ) {
+        let len = codes.len.min(tile.len());
+        if codes.rows < self.rows || len == 0 {
+            return;
+        }
+        // What is left after whole steps is taken in one more, which begins earlier: of copies of the codes in which zeros stand for
+        // those that were taken. A tile that has less than a step is copied too.
+        let rest = len % GROUPS;
+        let begin = len.saturating_sub(GROUPS);
+        let mut copied_tile = MaybeUninit::<[[Group<i8>; TILE]; GROUPS]>::uninit();
+        let (last_tile, mask) = match tile.get(begin..begin + GROUPS) {
+            Some(last) => (last, u16::MAX << ((GROUPS - rest) % GROUPS)),
+            None => {
+                let copy = copied_tile.write([[[0; 4]; TILE]; GROUPS]);
+                copy[..len].copy_from_slice(&tile[..len]);
+                (&copy[..], u16::MAX >> (GROUPS - len))
+            }
+        };
+        let mut copied_rows = MaybeUninit::<[[[Group<u8>; GROUPS]; ROWS]; 2]>::uninit();
+        for (pair, sums) in sums.chunks_mut(2 * self.rows).enumerate() {
+            if sums.len() < self.rows {
+                return;
+            }
+            let blocks = sums.len() / self.rows;
+            let starts = [0, 1].map(|block| self.start(first + 2 * pair + block, codes.rows));
+            if rest > 0 {
+                for (block, start) in starts.into_iter().enumerate().take(blocks) {
+                    for r in 0..self.rows {
+                        // SAFETY: the row has `len` groups; from `begin` on, those under the mask are below that. There is a copy of 64 bytes for
+                        // each row of two blocks.
+                        unsafe {
+                            let groups =
+                                _mm512_maskz_loadu_epi32(mask, codes.row(start + r).add(begin).cast());
+                            let copy =
+                                copied_rows.as_mut_ptr().cast::<[Group<u8>; GROUPS]>().add(block * ROWS + r);
+                            _mm512_storeu_si512(copy.cast(), groups);
+                        }
+                    }
+                }
+            }
+            let copies = copied_rows.as_ptr().cast::<u8>();
+            let steps = [
+                Steps {
+                    count: len / GROUPS,
+                    weights: tile.as_ptr().cast(),
+                    rows: starts.map(|start| codes.row(start).cast()),
+                    stride: 4 * codes.stride,
+                },
+                Steps {
+                    count: 1,
+                    weights: last_tile.as_ptr().cast(),
+                    rows: [copies, copies.wrapping_add(4 * GROUPS * ROWS)],
+                    stride: 4 * GROUPS,
+                },
+            ];
+            let steps = if rest > 0 { &steps[..] } else { &steps[..1] };
+            // SAFETY: a step reads 64 bytes of `self.rows` rows, and twice as many of 16 groups of the tile: of the codes and the tile, below
+            // their lengths, or of the copies. The sums are those of the blocks, 128 bytes of each row.
+            unsafe {
+                if blocks == 2 {
+                    multiply_two(steps, add, sums.as_mut_ptr().cast(), self.rows);
+                } else {
+                    multiply_one(steps, add, sums.as_mut_ptr().cast(), self.rows);
+                }
+            }
+        }
+    }
+}
+
+/// Sums of two blocks of `rows` rows, one below the other: those of the steps, added to what they hold if `add`.
+///
+/// # Safety
+/// The thread is set up, the steps can be read, of which there is one at least, and the sums written.
+#[cfg(not(tersor_model_amx))]
+unsafe fn multiply_two(steps: &[Steps], add: bool, sums: *mut i32, rows: usize) {
+    let steps = steps.as_ptr_range();
+    // SAFETY: the caller vouches for the memory; the unit's registers are nobody else's.
+    unsafe {
+        asm!(
+            "test {add:e}, {add:e}",
+            "jnz 2f",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "jmp 3f",
+            "2:",
+            "tileloadd tmm0, [{sums} + {apart}]",
+            "tileloadd tmm1, [{sums} + {apart} + 64]",
+            "tileloadd tmm2, [{below} + {apart}]",
+            "tileloadd tmm3, [{below} + {apart} + 64]",
+            "3:",
+            "mov {count}, [{steps}]",
+            "mov {weights}, [{steps} + 8]",
+            "mov {a}, [{steps} + 16]",
+            "mov {b}, [{steps} + 24]",
+            "mov {stride}, [{steps} + 32]",
+            "test {count}, {count}",
+            "jz 5f",
+            "4:",
+            "tileloadd tmm6, [{weights} + {apart}]",
+            "tileloaddt1 tmm4, [{a} + {stride}]",
+            "tileloadd tmm7, [{weights} + {apart} + 64]",
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tileloaddt1 tmm5, [{b} + {stride}]",
+            "tdpbusd tmm1, tmm4, tmm7",
+            "add {weights}, 2048",
+            "add {a}, 64",
+            "add {b}, 64",
+            "tdpbusd tmm2, tmm5, tmm6",
+            "tdpbusd tmm3, tmm5, tmm7",
+            "dec {count}",
+            "jnz 4b",
+            "5:",
+            "add {steps}, 40",
+            "cmp {steps}, {end}",
+            "jne 3b",
+            "tilestored [{sums} + {apart}], tmm0",
+            "tilestored [{sums} + {apart} + 64], tmm1",
+            "tilestored [{below} + {apart}], tmm2",
+            "tilestored [{below} + {apart} + 64], tmm3",
+            add = in(reg) u32::from(add),
+            sums = in(reg) sums,
+            below = in(reg) sums.add(rows * TILE),
+            apart = in(reg) APART,
+            steps = inout(reg) steps.start => _,
+            end = in(reg) steps.end,
+            count = out(reg) _,
+            weights = out(reg) _,
+            a = out(reg) _,
+            b = out(reg) _,
+            stride = out(reg) _,
+            options(nostack),
+        );
+    }
+}
+
+/// As [`multiply_two`], of one block.
+///
+/// # Safety
+/// As there.
+#[cfg(not(tersor_model_amx))]
+unsafe fn multiply_one(steps: &[Steps], add: bool, sums: *mut i32, _rows: usize) {
+    let steps = steps.as_ptr_range();
+    // SAFETY: as in `multiply_two`.
+    unsafe {
+        asm!(
+            "test {add:e}, {add:e}",
+            "jnz 2f",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "jmp 3f",
+            "2:",
+            "tileloadd tmm0, [{sums} + {apart}]",
+            "tileloadd tmm1, [{sums} + {apart} + 64]",
+            "3:",
+            "mov {count}, [{steps}]",
+            "mov {weights}, [{steps} + 8]",
+            "mov {a}, [{steps} + 16]",
+            "mov {stride}, [{steps} + 32]",
+            "test {count}, {count}",
+            "jz 5f",
+            "4:",
+            "tileloaddt1 tmm4, [{a} + {stride}]",
+            "tileloadd tmm6, [{weights} + {apart}]",
+            "tileloadd tmm7, [{weights} + {apart} + 64]",
+            "add {weights}, 2048",
+            "add {a}, 64",
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tdpbusd tmm1, tmm4, tmm7",
+            "dec {count}",
+            "jnz 4b",
+            "5:",
+            "add {steps}, 40",
+            "cmp {steps}, {end}",
+            "jne 3b",
+            "tilestored [{sums} + {apart}], tmm0",
+            "tilestored [{sums} + {apart} + 64], tmm1",
+            add = in(reg) u32::from(add),
+            sums = in(reg) sums,
+            apart = in(reg) APART,
+            steps = inout(reg) steps.start => _,
+            end = in(reg) steps.end,
+            count = out(reg) _,
+            weights = out(reg) _,
+            a = out(reg) _,
+            stride = out(reg) _,
+            options(nostack),
+        );
+    }
+}
+
+#[cfg(tersor_model_amx)]
+use model::{multiply_one, multiply_two};
+
+/// What the unit computes, by the definition of its instructions.
+#[cfg(tersor_model_amx)]
+mod model {
+    use super::{APART, GROUPS, Steps, TILE};
+
+    pub(super) unsafe fn multiply_two(steps: &[Steps], add: bool, sums: *mut i32, rows: usize) {
+        // SAFETY: the caller vouches for the memory.
+        unsafe {
+            multiply(steps, 0, add, sums, rows);
+            multiply(steps, 1, add, sums.add(rows * TILE), rows);
+        }
+    }
+
+    pub(super) unsafe fn multiply_one(steps: &[Steps], add: bool, sums: *mut i32, rows: usize) {
+        // SAFETY: the caller vouches for the memory.
+        unsafe { multiply(steps, 0, add, sums, rows) }
+    }
+
+    unsafe fn multiply(steps: &[Steps], block: usize, add: bool, sums: *mut i32, rows: usize) {
+        for row in 0..rows {
+            for n in 0..TILE {
+                // SAFETY: the caller vouches for the memory.
+                unsafe {
+                    let at = sums.add(row * TILE + n);
+                    let mut sum = if add { *at } else { 0 };
+                    for steps in steps {
+                        for k in 0..steps.count * GROUPS {
+                            let codes = steps.rows[block].add(row * steps.stride + 4 * k);
+                            let weights = steps.weights.add(APART * k + 4 * n);
+                            for i in 0..4 {
+                                sum += i32::from(*codes.add(i)) * i32::from(*weights.add(i));
+                            }
+                        }
+                    }
+                    *at = sum;
+                }
+            }
+        }
+    }
+}

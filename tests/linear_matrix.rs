@@ -1,0 +1,89 @@
+//! Dense int8 layers where a matrix unit takes blocks of rows, if the machine has one: every way in which rows and inputs can
+//! fall short of its blocks, and depths at which it takes inputs in parts.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use support::every_isa;
+use support::guard::Guarded;
+use support::layers::random_codes;
+use tersor::linear::{PackedLinear, Weights};
+
+/// One tile and one output of another.
+const OUTPUTS: usize = 33;
+
+/// `(x - 3 m) (w - zero)^T` in i64, of uint8 codes `x` and weights.
+fn reference(x: &Array2<u8>, w: &Array2<i8>, zero: i32) -> Array2<i32> {
+    let x = Array2::from_shape_fn(x.dim(), |(m, k)| i64::from(x[[m, k]]) - i64::from(zero_of(m)));
+    let w = w.mapv(|w| i64::from(w) - i64::from(zero));
+    x.dot(&w.t()).mapv(|sum| i32::try_from(sum).unwrap())
+}
+
+fn zero_of(row: usize) -> i32 {
+    (row * 3 % 256) as i32
+}
+
+fn check(rows: usize, inputs: usize) {
+    // Rows of the largest codes among them.
+    let x = random_codes(rows, inputs, 1).mapv(|x| if x > 100 { 255 } else { x as u8 });
+    let w = random_codes(OUTPUTS, inputs, 2).mapv(|w| if w < -100 { -128 } else { w });
+    let zeros: Vec<i32> = (0..rows).map(zero_of).collect();
+    for zero in [0, -7] {
+        let expected = reference(&x, &w, zero);
+        let layer = PackedLinear::new(Weights::int8(w.view(), &[1.0], &[zero])).unwrap();
+        let packed = Guarded::new(layer.as_bytes());
+        let layer = PackedLinear::from_bytes(&packed).unwrap();
+        let codes = Guarded::new(x.as_slice().unwrap());
+        let codes = ArrayView2::from_shape((rows, inputs), &codes).unwrap();
+        for context in every_isa() {
+            let mut y = Guarded::new(&vec![i32::MIN; rows * OUTPUTS]);
+            let mut scratch = Guarded::new(&vec![0xff_u8; layer.scratch_bytes(rows).unwrap()]);
+            let view = ArrayViewMut2::from_shape((rows, OUTPUTS), &mut y).unwrap();
+            context.scope(|| layer.forward_codes_with(codes, &zeros, view, &mut scratch)).unwrap();
+            assert!(y.iter().eq(&expected), "{rows} rows, {inputs} inputs, {context:?}");
+        }
+    }
+}
+
+#[test]
+fn any_rows_are_exact() {
+    for rows in (1..=50).chain([63, 64, 65, 95, 127, 128, 129, 150, 257]) {
+        check(rows, 72);
+    }
+}
+
+#[test]
+fn any_inputs_are_exact() {
+    for inputs in (1..=10).chain(55..=70).chain(120..=132) {
+        for rows in [2, 16, 37] {
+            check(rows, inputs);
+        }
+    }
+}
+
+#[test]
+fn inputs_in_parts_are_exact() {
+    // From 1,025 on they are taken in parts, the last of which is longer.
+    for inputs in [1020, 1024, 1028, 1279, 1280, 1281, 1540, 2051] {
+        for rows in [3, 16, 31, 32, 49, 130] {
+            check(rows, inputs);
+        }
+    }
+}
+
+#[test]
+fn the_largest_sums_of_many_rows_fit() {
+    const INPUTS: usize = 65_793;
+    let x = Array2::from_elem((18, INPUTS), 255_u8);
+    for weight in [-128_i8, 127] {
+        let w = Array2::from_elem((1, INPUTS), weight);
+        let layer = PackedLinear::new(Weights::int8(w.view(), &[1.0], &[])).unwrap();
+        for context in every_isa() {
+            let mut y = Array2::zeros((18, 1));
+            context.scope(|| layer.forward_codes(x.view(), &[], y.view_mut())).unwrap();
+            assert!(y.iter().all(|&y| y == 255 * i32::from(weight) * INPUTS as i32), "{context:?}");
+        }
+    }
+}
