@@ -1,4 +1,4 @@
-//! Dense int8 layers where a matrix unit takes blocks of rows, if the machine has one: every way in which rows and inputs can
+//! Layers of codes where a matrix unit takes blocks of rows, if the machine has one: every way in which rows and inputs can
 //! fall short of its blocks, and depths at which it takes inputs in parts.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -6,9 +6,9 @@
 mod support;
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
-use support::every_isa;
 use support::guard::Guarded;
-use support::layers::random_codes;
+use support::layers::{random, random_codes};
+use support::{every_isa, scalar};
 use tersor::linear::{PackedLinear, Weights};
 
 /// One tile and one output of another.
@@ -84,6 +84,59 @@ fn the_largest_sums_of_many_rows_fit() {
             let mut y = Array2::zeros((18, 1));
             context.scope(|| layer.forward_codes(x.view(), &[], y.view_mut())).unwrap();
             assert!(y.iter().all(|&y| y == 255 * i32::from(weight) * INPUTS as i32), "{context:?}");
+        }
+    }
+}
+
+/// Scales belong to groups of inputs, whose products a matrix unit gives one after the other.
+#[test]
+fn int4_is_the_reference_to_the_bit() {
+    for (inputs, group) in
+        [(64_usize, 64), (130, 64), (320, 96), (200, 128), (1100, 256), (1100, 520), (700, 1024)]
+    {
+        let groups = inputs.div_ceil(group);
+        let codes = random_codes(OUTPUTS, inputs, 3).mapv(|code| code as u8 & 15);
+        let scales = Array2::from_shape_fn((OUTPUTS, groups), |(n, g)| 0.01 + (n * 7 + g * 3) as f32 * 1e-3);
+        for zeros in [
+            Array2::from_elem((OUTPUTS, groups), 8),
+            Array2::from_shape_fn((OUTPUTS, groups), |(n, g)| ((n + g) % 16) as i32),
+        ] {
+            let weights = Weights::uint4(codes.view(), group, scales.view(), zeros.view());
+            let layer = PackedLinear::new(weights).unwrap();
+            for rows in [2, 15, 16, 17, 33, 49, 128, 130] {
+                let x = random(rows, inputs, 4);
+                let forward = || {
+                    let mut y = Array2::from_elem((rows, OUTPUTS), f32::NAN);
+                    layer.forward(x.view(), y.view_mut()).unwrap();
+                    y.mapv(f32::to_bits)
+                };
+                let expected = scalar().scope(forward);
+                for context in every_isa() {
+                    assert!(
+                        context.scope(forward) == expected,
+                        "{rows} rows, {inputs} inputs by {group}, {context:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Weights behind bits become a dense tile first, some inputs at a time.
+#[test]
+fn bitmaps_are_exact() {
+    for (rows, inputs) in [(16, 72), (17, 72), (33, 1023), (49, 1024), (130, 1060), (33, 2200)] {
+        let x = random_codes(rows, inputs, 5).mapv(|x| x as u8);
+        // Two of four.
+        let mut w = random_codes(OUTPUTS, inputs, 6);
+        w.indexed_iter_mut().filter(|((n, k), _)| (n + k) % 4 < 2).for_each(|(_, w)| *w = 0);
+        let layer = PackedLinear::new(Weights::int8(w.view(), &[1.0], &[]).sparse()).unwrap();
+        let zeros: Vec<i32> = (0..rows).map(zero_of).collect();
+        let expected = reference(&x, &w, 0);
+        for context in every_isa() {
+            let mut y = Array2::from_elem((rows, OUTPUTS), i32::MIN);
+            context.scope(|| layer.forward_codes(x.view(), &zeros, y.view_mut())).unwrap();
+            assert!(y == expected, "{rows} rows, {inputs} inputs, {context:?}, {layer:?}");
         }
     }
 }

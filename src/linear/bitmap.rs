@@ -2,12 +2,12 @@
 //! tile on the stack, or in registers, so they take fewer bytes and as many products as a dense layer's.
 
 use super::codes::CodeRows;
-use super::dense::{ROWS, piece};
+use super::dense::{End, FINISHED, Piece, ROWS};
 use super::finish::{Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
 use crate::context::Context;
-use crate::kernels::{Group, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile};
+use crate::kernels::{Codes, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 
 /// Groups of inputs of a tile that are on the stack at a time, 32 KiB: a multiple of the chunks in which they are stored.
@@ -27,7 +27,7 @@ pub(super) fn int8<F: Finish>(
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    let piece = piece(y.nrows(), layer.in_features());
+    let piece = context.isa().run(Piece { rows: y.nrows(), inputs: layer.in_features(), most: ROWS });
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int8 { layer, finish, x, at, tile });
     });
@@ -53,6 +53,12 @@ impl<F: Finish> Operation for Int8<'_, F> {
         let (mut sums, mut weights) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, DEPTH>::new());
         let sums = sums.filled(if groups > most { self.tile.rows() } else { 0 }, [0; TILE]);
         let weights = weights.filled(groups.min(most), [[0; GROUP]; TILE]);
+        if T::Matrix::EXISTS
+            && self.tile.rows() > FEW_ROWS
+            && let Some(unit) = token.matrix(self.tile.rows())
+        {
+            return self.blocks(token, &unit, codes, weights);
+        }
         // Sums of two tiles need not wait for each other; three rows have enough sums alone. More than eight would need the weights twice.
         let done = match self.tile.rows() {
             _ if !token.has_bitmaps() => 0,
@@ -142,6 +148,46 @@ impl<F: Finish> Int8<'_, F> {
             done += R;
         }
         done
+    }
+
+    /// All rows and columns, by a matrix unit.
+    #[inline(always)]
+    fn blocks<T: Token>(
+        &mut self,
+        token: T,
+        unit: &T::Matrix,
+        codes: &[Group<T::Staged>],
+        weights: &mut [[Group<i8>; TILE]],
+    ) {
+        let (rows, groups) = (self.tile.rows(), self.x.padded / GROUP);
+        let codes = Codes::of(codes, rows, groups);
+        let pair = 2 * unit.block();
+        let mut sums = StackBuffer::<_, ROWS>::new();
+        let sums = sums.filled(rows.next_multiple_of(unit.block()), [0; TILE]);
+        let end = End { finish: self.finish, x: self.x, top: self.at.0, inputs: self.layer.in_features() };
+        for start in (0..self.tile.cols()).step_by(TILE) {
+            let tile = (self.at.1 + start) / TILE;
+            let outputs = Outputs::of(self.layer, tile);
+            let mut stream = self.layer.bitmap_tile(tile);
+            let mut done = 0;
+            while done < groups {
+                let depth = (groups - done).min(weights.len());
+                let weights = weights.get_mut(..depth).unwrap_or_default();
+                let read = token.expand(stream, weights);
+                stream = stream.get(read..).unwrap_or_default();
+                for (index, sums) in sums.chunks_mut(pair).enumerate() {
+                    let is_whole = done + depth >= groups;
+                    if is_whole {
+                        self.tile.expect_store((unit.start(2 * index, rows), FINISHED), (start, TILE));
+                    }
+                    unit.dot(codes.part(done, depth), 2 * index, weights, done > 0, sums);
+                    if is_whole {
+                        end.blocks(token, unit, &outputs, sums, 2 * index, start, &mut self.tile);
+                    }
+                }
+                done += depth;
+            }
+        }
     }
 
     /// All `R` rows, `N` tiles at a time; returns up to which column whole `N` went.

@@ -39,7 +39,7 @@ const MATRIX_STEP: usize = 64;
 
 /// Rows that a matrix unit computed and that are finished at a time; as many are asked for ahead. Of more, where rows lie 4 KiB apart,
 /// lines in the first cache would drive each other out.
-const FINISHED: usize = 8;
+pub(super) const FINISHED: usize = 8;
 
 /// Products in a piece where a matrix unit computes them, about.
 const MATRIX_PIECE: usize = 1 << 24;
@@ -401,6 +401,7 @@ impl<F: Finish> Int8<'_, F> {
         let most = if is_deep { blocks.min(ROWS / unit.block()) } else { 2 };
         let mut sums = StackBuffer::<_, ROWS>::new();
         let sums = sums.filled(most * unit.block(), [0; TILE]);
+        let end = End { finish: self.finish, x: self.x, top: self.at.0, inputs: self.layer.in_features() };
         for start in (0..self.tile.cols()).step_by(TILE) {
             let tile = (self.at.1 + start) / TILE;
             let weights = self.layer.int8_tile(tile);
@@ -417,43 +418,8 @@ impl<F: Finish> Int8<'_, F> {
                     unit.dot(codes.part(done, depth), first, weights, done > 0, sums);
                     done += depth;
                 }
-                for (block, sums) in sums.chunks_exact(unit.block()).enumerate() {
-                    // The last block may begin with rows of the one before.
-                    let row = (first + block) * unit.block();
-                    let begin = unit.start(first + block, rows);
-                    self.finish_block(
-                        token,
-                        &outputs,
-                        sums.get(row - begin..).unwrap_or_default(),
-                        (row, start),
-                    );
-                }
+                end.blocks(token, unit, &outputs, sums, first, start, &mut self.tile);
             }
-        }
-    }
-
-    /// What rows of sums become, from row and column `at` on.
-    #[inline(always)]
-    fn finish_block<T: Token>(
-        &mut self,
-        token: T,
-        outputs: &Outputs<TILE>,
-        sums: &[[i32; TILE]],
-        (mut row, start): (usize, usize),
-    ) {
-        let (blocks, rest) = sums.as_chunks::<FINISHED>();
-        for products in blocks {
-            self.tile.expect_store((row + FINISHED, FINISHED), (start, TILE));
-            let parameters = self.x.rows::<FINISHED>(self.at.0 + row, self.layer.in_features());
-            let block = self.tile.block::<FINISHED, TILE>(row, start);
-            outputs.finish_rows(self.finish, token, *products, parameters, block);
-            row += FINISHED;
-        }
-        for products in rest {
-            let parameters = self.x.rows::<1>(self.at.0 + row, self.layer.in_features());
-            let block = self.tile.block::<1, TILE>(row, start);
-            outputs.finish_rows(self.finish, token, [*products], parameters, block);
-            row += 1;
         }
     }
 
@@ -481,6 +447,50 @@ impl<F: Finish> Int8<'_, F> {
             done += R;
         }
         done
+    }
+}
+
+/// What becomes of sums of blocks of rows.
+pub(super) struct End<'a, F> {
+    pub(super) finish: F,
+    pub(super) x: &'a CodeRows<'a>,
+    /// The row of `x` that is the first of the tile of `y`.
+    pub(super) top: usize,
+    pub(super) inputs: usize,
+}
+
+impl<F: Finish> End<'_, F> {
+    /// Those of blocks from `first` on, into column `start` of the tile of `y`.
+    #[inline(always)]
+    pub(super) fn blocks<T: Token>(
+        &self,
+        token: T,
+        unit: &T::Matrix,
+        outputs: &Outputs<TILE>,
+        sums: &[[i32; TILE]],
+        first: usize,
+        start: usize,
+        tile: &mut TileMut<'_, F::Out>,
+    ) {
+        for (block, sums) in sums.chunks_exact(unit.block()).enumerate() {
+            // The last block may begin with rows of the one before.
+            let mut row = (first + block) * unit.block();
+            let begin = unit.start(first + block, tile.rows());
+            let (many, rest) = sums.get(row - begin..).unwrap_or_default().as_chunks::<FINISHED>();
+            for products in many {
+                tile.expect_store((row + FINISHED, FINISHED), (start, TILE));
+                let parameters = self.x.rows::<FINISHED>(self.top + row, self.inputs);
+                let places = tile.block::<FINISHED, TILE>(row, start);
+                outputs.finish_rows(self.finish, token, *products, parameters, places);
+                row += FINISHED;
+            }
+            for products in rest {
+                let parameters = self.x.rows::<1>(self.top + row, self.inputs);
+                let places = tile.block::<1, TILE>(row, start);
+                outputs.finish_rows(self.finish, token, [*products], parameters, places);
+                row += 1;
+            }
+        }
     }
 }
 

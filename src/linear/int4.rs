@@ -2,17 +2,26 @@
 //! exact within a group and f32 between groups.
 
 use super::codes::CodeRows;
-use super::dense::piece;
+use super::dense::{Piece, ROWS};
 use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
 use super::operand::Operand;
 use crate::context::Context;
-use crate::kernels::{Int4Row, Int4Tile, Nibbles, Operation, Staged as _, TileMut, Token, for_each_tile};
+use crate::kernels::{
+    Codes, Group, Int4Row, Int4Tile, Matrix, Nibbles, Operation, StackBuffer, Staged as _, TileMut, Token,
+    for_each_tile,
+};
 use ndarray::ArrayViewMut2;
 
 /// Tiles at a time for a single row.
 const TILES: usize = 4;
+
+/// Groups of inputs whose weights a matrix unit finds as int8 on the stack, 8 KiB.
+const DEPTH: usize = 64;
+
+/// From how many groups of inputs with the same scales on a matrix unit pays: as many as it takes in a step.
+const FEWEST: usize = 16;
 
 /// An int4 layer; `x` with a sum for each group, multiplied as [`Int4Row`] wants it.
 pub(super) fn int4<Y: Operand>(
@@ -22,7 +31,7 @@ pub(super) fn int4<Y: Operand>(
     y: ArrayViewMut2<'_, Y>,
 ) {
     let epilogue = Epilogue::of(layer);
-    let piece = piece(y.nrows(), layer.in_features());
+    let piece = context.isa().run(Piece { rows: y.nrows(), inputs: layer.in_features(), most: ROWS });
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int4 { layer, epilogue, x, at, tile });
     });
@@ -40,6 +49,12 @@ impl<Y: Operand> Operation for Int4<'_, Y> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
+        if T::Matrix::EXISTS
+            && self.layer.group_size() / GROUP >= FEWEST
+            && let Some(unit) = token.matrix(self.tile.rows())
+        {
+            return self.blocks(token, &unit);
+        }
         let done = if self.tile.rows() == 1 { self.row(token) } else { 0 };
         for start in (done..self.tile.cols()).step_by(TILE) {
             let index = (self.at.1 + start) / TILE;
@@ -91,6 +106,91 @@ impl<'a, Y: Operand> Int4<'a, Y> {
             start += TILES * TILE;
         }
         start
+    }
+
+    /// All rows and columns, by a matrix unit: its sums of a group are scaled and added to those in f32, of blocks below each other.
+    #[inline(always)]
+    fn blocks<T: Token>(&mut self, token: T, unit: &T::Matrix) {
+        let (rows, padded) = (self.tile.rows(), self.x.padded);
+        let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
+        let codes = codes.get(self.at.0 * padded..).unwrap_or_default().as_chunks::<GROUP>().0;
+        let codes = Codes::of(codes, rows, padded / GROUP);
+        let pair = 2 * unit.block();
+        let room = rows.next_multiple_of(unit.block());
+        let (mut sums, mut products) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, ROWS>::new());
+        let mut weights = StackBuffer::<_, DEPTH>::new();
+        let products = products.filled(room, [0; TILE]);
+        let weights = weights.filled(DEPTH, [[0; GROUP]; TILE]);
+        for start in (0..self.tile.cols()).step_by(TILE) {
+            let index = (self.at.1 + start) / TILE;
+            let tile = self.layer.int4_tile(index);
+            let outputs = Outputs::of(self.layer, index);
+            let sums = sums.filled(room, [0.0; TILE]);
+            for (group, nibbles) in tile.codes.chunks(tile.depth.max(1)).enumerate() {
+                let mut first = 0;
+                while first < nibbles.len() {
+                    let depth = (nibbles.len() - first).min(DEPTH);
+                    let weights = weights.get_mut(..depth).unwrap_or_default();
+                    widen_nibbles(&nibbles[first..], weights);
+                    let codes = codes.part(group * tile.depth + first, depth);
+                    let is_last = first + depth == nibbles.len();
+                    for (index, (products, sums)) in
+                        products.chunks_mut(pair).zip(sums.chunks_mut(pair)).enumerate()
+                    {
+                        unit.dot(codes, 2 * index, weights, first > 0, products);
+                        if is_last {
+                            self.scale::<T>(tile, group, unit, 2 * index, products, sums);
+                        }
+                    }
+                    first += depth;
+                }
+            }
+            for (block, sums) in sums.chunks(unit.block()).enumerate() {
+                // The last block may begin with rows of the one before.
+                let begin = unit.start(block, rows);
+                for (offset, sums) in sums.iter().enumerate().skip(block * unit.block() - begin) {
+                    self.tile.expect_store((begin + offset + 8, 1), (start, TILE));
+                    self.finish(token, *sums, &outputs, begin + offset, start);
+                }
+            }
+        }
+    }
+
+    /// Adds the products of a group, of blocks from `first` on, to the sums.
+    #[inline(always)]
+    fn scale<T: Token>(
+        &self,
+        tile: Int4Tile<'_>,
+        group: usize,
+        unit: &T::Matrix,
+        first: usize,
+        products: &[[i32; TILE]],
+        sums: &mut [[f32; TILE]],
+    ) {
+        let (rows, spans) = (self.tile.rows(), self.x.spans.count);
+        let Some(scales) = tile.scales.get(group) else { return };
+        let mut scale = [0.0; TILE];
+        for n in 0..TILE {
+            scale[n] = f32::from_le_bytes(scales[n]);
+        }
+        let zero_points = tile.zero_points.and_then(|zero_points| zero_points.get(group));
+        let blocks = products.chunks(unit.block()).zip(sums.chunks_mut(unit.block()));
+        for (block, (products, sums)) in blocks.enumerate() {
+            let row = self.at.0 + unit.start(first + block, rows);
+            let starts = self.x.sums.get(row * spans + group..).unwrap_or_default();
+            for ((products, sums), start) in
+                products.iter().zip(sums).zip(starts.iter().step_by(spans.max(1)))
+            {
+                let mut whole = *products;
+                for n in 0..TILE {
+                    let factor = zero_points.map_or(1, |zero_points| i32::from(zero_points[n]));
+                    whole[n] = whole[n].wrapping_add(start.wrapping_mul(factor));
+                }
+                for n in 0..TILE {
+                    sums[n] += whole[n] as f32 * scale[n];
+                }
+            }
+        }
     }
 
     /// Computes `R` rows at a time, from row `done` on; returns up to where whole `R` went.
@@ -152,6 +252,18 @@ impl<'a, Y: Operand> Int4<'a, Y> {
             *value = *value * scale + bias;
         }
         self.tile.store(row, start, self.epilogue.finish(token, values));
+    }
+}
+
+/// Nibbles as int8, over the shorter of the slices.
+#[inline(always)]
+fn widen_nibbles(nibbles: &[Nibbles], weights: &mut [[Group<i8>; TILE]]) {
+    for (nibbles, weights) in nibbles.iter().zip(weights) {
+        let (low, high) = weights.as_flattened_mut().split_at_mut(size_of::<Nibbles>());
+        for byte in 0..size_of::<Nibbles>() {
+            low[byte] = (nibbles[byte] & 15) as i8;
+            high[byte] = (nibbles[byte] >> 4) as i8;
+        }
     }
 }
 
