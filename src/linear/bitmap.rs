@@ -1,5 +1,6 @@
 //! Products with int8 weights that are stored one by one, behind bits that say which of a tile's they are. They become a dense
-//! tile on the stack, or in registers, so they take fewer bytes and as many products as a dense layer's.
+//! tile on the stack, or in registers, so they take fewer bytes and as many products as a dense layer's. And the check that such bits
+//! lead to their weights.
 
 use super::codes::CodeRows;
 use super::dense::{End, FINISHED, Piece, ROWS};
@@ -7,8 +8,14 @@ use super::finish::{Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
 use crate::context::Context;
-use crate::kernels::{Codes, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile};
+use crate::error::{Error, Result};
+use crate::kernels::{
+    CHUNK, Codes, GROUP_BITS, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile,
+};
 use ndarray::ArrayViewMut2;
+
+/// The most bytes that a group of a tile takes: its bits, and every weight.
+pub(super) const MOST_OF_GROUP: usize = GROUP_BITS + TILE * GROUP;
 
 /// Groups of inputs of a tile that are on the stack at a time, 32 KiB: a multiple of the chunks in which they are stored.
 const DEPTH: usize = 256;
@@ -18,6 +25,37 @@ const FEW_DEPTH: usize = 64;
 
 /// How many rows are few.
 const FEW_ROWS: usize = 16;
+
+/// The bits and weights of tile `index`, and what is behind them; nothing if the offset leads elsewhere.
+#[inline(always)]
+fn tile_of<'a>(layer: &'a PackedLinear<'_>, index: usize) -> &'a [u8] {
+    layer.values(layer.offset(index))
+}
+
+/// Where the bits and weights of tile `index` end, by what its bits say.
+fn end_of(layer: &PackedLinear<'_>, index: usize) -> usize {
+    let stream = tile_of(layer, index);
+    let mut at = 0_usize;
+    for first in (0..layer.places()).step_by(CHUNK) {
+        let bits = GROUP_BITS * CHUNK.min(layer.places() - first);
+        let bytes = stream.get(at..at + bits).unwrap_or_default();
+        at += bits + bytes.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+    }
+    layer.values(0).len() - stream.len() + at
+}
+
+/// Refuses bits that say that there are more weights than lie before the next tile, or fewer.
+pub(super) fn check(layer: &PackedLinear<'_>) -> Result<()> {
+    let tiles = layer.out_features().div_ceil(TILE);
+    match (0..tiles).find(|&tile| end_of(layer, tile) != layer.offset(tile + 1)) {
+        None => Ok(()),
+        Some(tile) => {
+            let output = tile * TILE;
+            let reason = format!("the places of the weights from output {output} on lead elsewhere");
+            Err(Error::layout("packed", reason))
+        }
+    }
+}
 
 /// A sparse int8 layer with bitmaps.
 pub(super) fn int8<F: Finish>(
@@ -75,7 +113,7 @@ impl<F: Finish> Operation for Int8<'_, F> {
         for start in (done..self.tile.cols()).step_by(TILE) {
             let tile = (self.at.1 + start) / TILE;
             let outputs = Outputs::of(self.layer, tile);
-            let mut stream = self.layer.bitmap_tile(tile);
+            let mut stream = tile_of(self.layer, tile);
             let mut first = 0;
             loop {
                 let depth = (groups - first).min(most);
@@ -168,7 +206,7 @@ impl<F: Finish> Int8<'_, F> {
         for start in (0..self.tile.cols()).step_by(TILE) {
             let tile = (self.at.1 + start) / TILE;
             let outputs = Outputs::of(self.layer, tile);
-            let mut stream = self.layer.bitmap_tile(tile);
+            let mut stream = tile_of(self.layer, tile);
             let mut done = 0;
             while done < groups {
                 let depth = (groups - done).min(weights.len());
@@ -205,7 +243,7 @@ impl<F: Finish> Int8<'_, F> {
             let first = (self.at.1 + start) / TILE;
             let mut streams: [&[u8]; N] = [&[]; N];
             for (t, stream) in streams.iter_mut().enumerate() {
-                *stream = self.layer.bitmap_tile(first + t);
+                *stream = tile_of(self.layer, first + t);
             }
             let mut sums = [[[0; TILE]; R]; N];
             let done = token.dot_bitmaps(rows, &mut streams, &mut sums);

@@ -1,10 +1,10 @@
 //! The packed layer, in bytes of its own or borrowed.
 
+use super::bitmap;
 use super::bytes::{AlignedBytes, Bytes};
-use super::layout::{Format, GROUP, HEADER, Header, Input, LANES, Quantization, Sections, TILE, check_clamp};
+use super::layout::{Format, HEADER, Header, Input, LANES, Quantization, Sections, check_clamp};
 use super::weights::Weights;
 use crate::error::{Error, Result};
-use crate::kernels::{CHUNK, GROUP_BITS};
 use crate::quant::{Arithmetic, Params};
 use std::ops::Range;
 
@@ -353,11 +353,10 @@ impl PackedLinear<'_> {
         self.header.has_bitmaps()
     }
 
-    /// The bits and weights of tile `index`, and what is behind them; nothing if the offset leads elsewhere.
+    /// Where what a sparse format stores of an output, of a band of 16 or of a tile begins; 0 past the last.
     #[inline(always)]
-    pub(super) fn bitmap_tile(&self, index: usize) -> &[u8] {
-        let offset = u32::from_le_bytes(element(self.section(&self.sections.offsets), index));
-        self.values(offset as usize)
+    pub(super) fn offset(&self, index: usize) -> usize {
+        u32::from_le_bytes(element(self.section(&self.sections.offsets), index)) as usize
     }
 
     /// The weights from byte `start` on.
@@ -385,18 +384,6 @@ impl PackedLinear<'_> {
         }
     }
 
-    /// Where the bits and weights of tile `index` end, by what its bits say.
-    fn bitmap_end(&self, index: usize) -> usize {
-        let stream = self.bitmap_tile(index);
-        let mut at = 0_usize;
-        for first in (0..self.header.places()).step_by(CHUNK) {
-            let bits = GROUP_BITS * CHUNK.min(self.header.places() - first);
-            let bytes = stream.get(at..at + bits).unwrap_or_default();
-            at += bits + bytes.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
-        }
-        self.sections.values.len() - stream.len() + at
-    }
-
     /// Refuses a sparse body whose offsets or places lead anywhere else than to its weights.
     fn check_places(&self) -> Result<()> {
         if !self.header.format.is_sparse() {
@@ -404,7 +391,7 @@ impl PackedLinear<'_> {
         }
         let refuse = |reason: String| Err(Error::layout("packed", reason));
         let limit = match self.has_bitmaps() {
-            true => self.header.places() * (GROUP_BITS + TILE * GROUP),
+            true => self.header.places() * bitmap::MOST_OF_GROUP,
             false => self.header.places(),
         };
         let offsets = self.section(&self.sections.offsets).as_chunks::<4>().0;
@@ -421,13 +408,7 @@ impl PackedLinear<'_> {
             return refuse(format!("the places run from {ends:?}, not from 0 to {}", self.header.stored));
         }
         if self.has_bitmaps() {
-            let wrong = (0..self.header.tiles()).find(|&tile| {
-                let end = offsets.get(tile + 1).map_or(0, offset);
-                self.bitmap_end(tile) != end
-            });
-            return wrong.map_or(Ok(()), |tile| {
-                refuse(format!("the places of the weights from output {} on lead elsewhere", tile * TILE))
-            });
+            return bitmap::check(self);
         }
         let places = self.section(&self.sections.places).as_chunks::<2>().0;
         let greatest = places.iter().fold(0, |most, place| u16::from_le_bytes(*place).max(most));
