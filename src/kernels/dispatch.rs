@@ -263,23 +263,19 @@ pub(crate) trait Token: Copy {
         bitmap::expand(stream, tile)
     }
 
-    /// Whether [`dot_bitmaps`](Token::dot_bitmaps) does anything.
-    #[inline(always)]
-    fn has_bitmaps(self) -> bool {
-        false
-    }
-
     /// As [`dot`](Token::dot) with each of some tiles as [`expand`](Token::expand) takes them, for as many groups of the rows as it
     /// likes: returns how many, a multiple of [`CHUNK`](bitmap::CHUNK), and leaves of the streams what is behind them.
+    ///
+    /// `None`, and nothing is done, where [`expand`](Token::expand) and [`dot`](Token::dot) are as good.
     #[inline(always)]
     fn dot_bitmaps<const R: usize, const N: usize>(
         self,
         rows: RowBlock<'_, Self::Staged, R>,
         streams: &mut [&[u8]; N],
         sums: &mut [[[i32; TILE]; R]; N],
-    ) -> usize {
+    ) -> Option<usize> {
         let _ = (rows, streams, sums);
-        0
+        None
     }
 
     /// `sums[g][r] += sum over j and i of columns[places[j]][g][r][i] * blocks[j][i]`, exact; places (little-endian u16)

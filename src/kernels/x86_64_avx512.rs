@@ -169,22 +169,17 @@ impl Token for Avx512 {
     }
 
     #[inline(always)]
-    fn has_bitmaps(self) -> bool {
-        x86_64_bitmap::has_vbmi2()
-    }
-
-    #[inline(always)]
     fn dot_bitmaps<const R: usize, const N: usize>(
         self,
         rows: RowBlock<'_, u8, R>,
         streams: &mut [&[u8]; N],
         sums: &mut [[[i32; TILE]; R]; N],
-    ) -> usize {
-        if !self.has_bitmaps() {
-            return 0;
+    ) -> Option<usize> {
+        if !x86_64_bitmap::has_vbmi2() {
+            return None;
         }
         // SAFETY: the token proves the features but VBMI2, which was found.
-        unsafe { x86_64_bitmap::dot_bitmaps_vbmi2(rows, streams, sums) }
+        Some(unsafe { x86_64_bitmap::dot_bitmaps_vbmi2(rows, streams, sums) })
     }
 
     #[inline(always)]

@@ -99,7 +99,6 @@ impl<F: Finish> Operation for Int8<'_, F> {
         }
         // Sums of two tiles need not wait for each other; three rows have enough sums alone. More than eight would need the weights twice.
         let done = match self.tile.rows() {
-            _ if !token.has_bitmaps() => 0,
             1 => self.few::<T, 1, 4>(token, codes, weights),
             2 => self.few::<T, 2, 2>(token, codes, weights),
             3 => self.few::<T, 3, 1>(token, codes, weights),
@@ -228,7 +227,7 @@ impl<F: Finish> Int8<'_, F> {
         }
     }
 
-    /// All `R` rows, `N` tiles at a time; returns up to which column whole `N` went.
+    /// All `R` rows, `N` tiles at a time, where no dense tile has to be made of them; returns up to which column whole `N` went.
     #[inline(always)]
     fn few<T: Token, const R: usize, const N: usize>(
         &mut self,
@@ -246,7 +245,7 @@ impl<F: Finish> Int8<'_, F> {
                 *stream = tile_of(self.layer, first + t);
             }
             let mut sums = [[[0; TILE]; R]; N];
-            let done = token.dot_bitmaps(rows, &mut streams, &mut sums);
+            let Some(done) = token.dot_bitmaps(rows, &mut streams, &mut sums) else { break };
             for (t, sums) in sums.iter_mut().enumerate() {
                 let (mut stream, mut done) = (streams[t], done);
                 while done < groups {
