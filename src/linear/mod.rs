@@ -17,6 +17,7 @@ mod cost;
 mod dense;
 mod finish;
 mod forward;
+mod in_place;
 mod int4;
 mod int4_float;
 mod layer;
@@ -37,9 +38,8 @@ mod weights;
 
 pub use conv::{Conv2d, DepthwiseConv2d, Window};
 pub use cost::{Calibration, Prediction, Workload};
-pub use layer::{
-    PackedLinear, write_bias, write_clamp, write_float_input, write_input_params, write_output_params,
-};
+pub use in_place::{write_bias, write_clamp, write_float_input, write_input_params, write_output_params};
+pub use layer::PackedLinear;
 pub use layout::Format;
 pub use matmul::matmul;
 pub use operand::Operand;

@@ -1,6 +1,6 @@
 //! Weights become packed bytes: everything is checked first, then written section by section.
 
-use super::layer::{check_finite, write_header};
+use super::in_place::{check_finite, write_header};
 use super::layout::{Format, GROUP, Header, LANES, Sections, TILE};
 use super::weights::{CodesView, Values, Weights};
 use crate::element::Element;

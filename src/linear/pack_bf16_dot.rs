@@ -1,6 +1,6 @@
 //! Packing for the dot product of bf16: weights are rounded once, and two inputs of an output stand side by side.
 
-use super::layer::check_finite;
+use super::in_place::check_finite;
 use super::layout::{Format, Header, Sections, TILE};
 use super::pack::{Counts, set};
 use super::weights::{Values, Weights};

@@ -1,7 +1,8 @@
 //! Layers of no meaning, to be timed: any shape at once, without packing.
 
 use super::super::bytes::AlignedBytes;
-use super::super::layer::{PackedLinear, write_header};
+use super::super::in_place::write_header;
+use super::super::layer::PackedLinear;
 use super::super::layout::{Format, GROUP, Header, TILE};
 use super::calibration::Kernel;
 use super::plan::{FAR_INPUTS, far_part};
