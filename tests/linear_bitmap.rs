@@ -259,6 +259,65 @@ fn bytes_that_contradict_their_bits_are_refused() {
     PackedLinear::from_bytes(&bytes).unwrap();
 }
 
+/// The weights of a layer by its bits, read one by one; those that the bytes end before are 0.
+fn weights_of(layer: &PackedLinear<'_>) -> Array2<i8> {
+    let (outputs, inputs) = (layer.out_features(), layer.in_features());
+    let (offsets, stream) = sections(layer);
+    let bytes = layer.as_bytes();
+    let end = stream
+        + u32::from_le_bytes(bytes[offsets + 4 * outputs.div_ceil(32)..][..4].try_into().unwrap()) as usize;
+    let mut w = Array2::zeros((outputs.next_multiple_of(32), inputs.next_multiple_of(4)));
+    for tile in 0..outputs.div_ceil(32) {
+        let start = u32::from_le_bytes(bytes[offsets + 4 * tile..][..4].try_into().unwrap());
+        let mut stream = bytes[stream + start as usize..end].iter();
+        for first in (0..w.ncols()).step_by(16) {
+            let inputs = 16.min(w.ncols() - first);
+            let bits: Vec<u8> = (0..4 * inputs).map(|_| stream.next().copied().unwrap_or_default()).collect();
+            for index in (0..32 * inputs).filter(|index| bits[index / 8] >> (index % 8) & 1 != 0) {
+                let (n, k) = (index % 128 / 4, index / 128 * 4 + index % 4);
+                w[[tile * 32 + n, first + k]] = stream.next().map_or(0, |&byte| byte as i8);
+            }
+        }
+    }
+    w.slice(s![..outputs, ..inputs]).to_owned()
+}
+
+/// Bits that say anything, of bytes that are trusted: the weights are those that the bits say, and where the bytes end nothing.
+#[test]
+fn bits_that_lead_elsewhere_give_other_weights_and_no_harm() {
+    let mut random = Random(9);
+    for (outputs, inputs) in [(70, 16), (129, 79), (40, 1020), (300, 130)] {
+        let layer = sparse(&pruned(outputs, inputs, 0.5));
+        assert_eq!(layer.block(), Some((1, 1)));
+        assert_eq!(weights_of(&layer), pruned(outputs, inputs, 0.5));
+        let stream = sections(&layer).1;
+        for kind in 0..4 {
+            let mut bytes = layer.as_bytes().to_vec();
+            for byte in &mut bytes[stream..] {
+                *byte = match kind {
+                    0 => 0xff,
+                    1 => random.bits() as u8 | random.bits() as u8,
+                    2 => random.bits() as u8,
+                    _ => *byte & random.bits() as u8,
+                };
+            }
+            let error = PackedLinear::from_bytes(&bytes).unwrap_err();
+            assert!(error.to_string().contains("lead elsewhere"), "{error}");
+            let guarded = Guarded::new(&bytes);
+            let damaged = PackedLinear::from_trusted_bytes(&guarded).unwrap();
+            let w = weights_of(&damaged);
+            for rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 130] {
+                let x = random_codes(rows, inputs, 1).map(|&x| x as u8);
+                let expected = product(&x, 0, &w);
+                for context in every_isa() {
+                    let y = context.scope(|| forward_codes(&damaged, &x, 0));
+                    assert!(y == expected, "{damaged:?} kind {kind} {rows} rows {context:?}");
+                }
+            }
+        }
+    }
+}
+
 /// Every number of the header that says how much there is, and offsets in another order, behind a checksum that is right.
 #[test]
 fn headers_and_offsets_that_lead_elsewhere_are_refused() {

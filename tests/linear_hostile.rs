@@ -56,10 +56,13 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
     layer.as_bytes().to_vec()
 }
 
-/// Runs whatever the bytes are taken for, at a page's edge.
+/// Runs whatever the bytes are taken for, at a page's edge: those as well whose places and bits are wrong.
 fn run(bytes: &[u8]) {
     let guarded = Guarded::new(bytes);
-    let Ok(layer) = PackedLinear::from_bytes(&guarded) else { return };
+    let Ok(layer) = PackedLinear::from_trusted_bytes(&guarded) else {
+        assert!(PackedLinear::from_bytes(&guarded).is_err());
+        return;
+    };
     let (outputs, inputs) = (layer.out_features(), layer.in_features());
     // Bytes that were accepted back up their shape, so this allocates no more than a multiple of them.
     assert!(outputs <= bytes.len() && (outputs == 0 || inputs / 4 <= 140_358.max(bytes.len())));
@@ -69,18 +72,31 @@ fn run(bytes: &[u8]) {
     for rows in [1, 17] {
         let x = Array2::from_elem((rows, inputs), 1.0_f32);
         let codes = Array2::from_elem((rows, inputs), 255_u8);
+        let scratch = layer.scratch_bytes(rows).unwrap();
+        let mut sums: Option<Array2<i32>> = None;
         for context in every_isa() {
             context.scope(|| {
-                let mut y = Array2::<f32>::zeros((rows, outputs));
-                layer.forward(x.view(), y.view_mut()).unwrap();
+                // The numbers come from `x` and the bytes, not from what the memory held before.
+                let [y, again] = [0_u8, 0xff].map(|before| {
+                    let mut y = Array2::from_elem((rows, outputs), f32::from(before));
+                    layer.forward_with(x.view(), y.view_mut(), &mut vec![before; scratch]).unwrap();
+                    y.map(|y| y.to_bits())
+                });
+                assert!(y == again, "{layer:?} {rows} rows {context:?}");
                 // Either is refused, or not, as the header says; none reads or writes elsewhere.
                 let _ = layer.forward(codes.view(), Array2::<i8>::zeros((rows, outputs)).view_mut());
                 let _ = layer.forward(x.view(), Array2::<u8>::zeros((rows, outputs)).view_mut());
-                let mut y = Array2::<i32>::zeros((rows, outputs));
-                assert_eq!(
-                    layer.forward_codes(codes.view(), &[], y.view_mut()).is_ok(),
-                    layer.format().is_integer() && layer.format() != Format::Int4
-                );
+                for before in [0_u8, 0xff] {
+                    let mut y = Array2::from_elem((rows, outputs), i32::from(before));
+                    let scratch = &mut vec![before; scratch];
+                    let result = layer.forward_codes_with(codes.view(), &[], y.view_mut(), scratch);
+                    let format = layer.format();
+                    assert_eq!(result.is_ok(), format.is_integer() && format != Format::Int4);
+                    if result.is_ok() {
+                        let first = sums.get_or_insert_with(|| y.clone());
+                        assert!(*first == y, "{layer:?} {rows} rows {context:?}");
+                    }
+                }
             });
         }
     }
@@ -183,5 +199,73 @@ fn damaged_bytes_say_what_is_wrong() {
             PackedLinear::from_bytes(&bytes).is_err_and(|error| error.to_string().contains("place"))
         });
         assert!(found);
+    }
+}
+
+/// Places past the last input count nothing, whatever kernel reads them; only who opens the bytes for the first time says so.
+#[test]
+fn places_past_the_last_input_count_nothing() {
+    let (outputs, inputs) = (70, 150);
+    let few = Array2::from_shape_fn((outputs, inputs), |(n, k)| if (n + k) % 3 == 0 { n % 7 + 1 } else { 0 });
+    let tall = Array2::from_shape_fn((outputs, inputs), |(n, k)| if k % 8 < 4 { 0 } else { (n + k) % 7 + 1 });
+    let low = Array2::from_shape_fn((outputs, inputs), |(n, k)| usize::from((n + k / 4) % 9 == 0));
+    for (weights, integer, block) in
+        [(&few, false, (1, 1)), (&tall, false, (16, 1)), (&low, true, (1, 4)), (&tall, true, (16, 4))]
+    {
+        let mut floats = weights.map(|&w| w as f32);
+        let codes = weights.map(|&w| w as i8);
+        let layer = PackedLinear::new(match integer {
+            true => Weights::int8(codes.view(), &[1.0], &[]).sparse(),
+            false => Weights::from(floats.view()).sparse(),
+        })
+        .unwrap();
+        assert_eq!(layer.block(), Some(block));
+        let mut bytes = layer.as_bytes().to_vec();
+        // Bias, and in int8 scales and sums; then where the places of each output, or of 16, begin; then these.
+        let offsets = 128 + outputs.div_ceil(32) * 128 * if integer { 3 } else { 1 };
+        let bands = outputs.div_ceil(block.0);
+        let places = offsets + (4 * (bands + 1)).next_multiple_of(64);
+        let offset = |bytes: &[u8], band: usize| {
+            u32::from_le_bytes(bytes[offsets + 4 * band..][..4].try_into().unwrap()) as usize
+        };
+        let past = [inputs.div_ceil(block.1) as u16, 0x7fff, 0x8000, 0xffff];
+        for band in 0..bands {
+            for index in (offset(&bytes, band)..offset(&bytes, band + 1)).filter(|index| index % 3 == 0) {
+                let spot = &mut bytes[places + 2 * index..][..2];
+                let place = usize::from(u16::from_le_bytes([spot[0], spot[1]]));
+                spot.copy_from_slice(&past[index / 3 % 4].to_le_bytes());
+                for n in (band * block.0..(band + 1) * block.0).filter(|&n| n < outputs) {
+                    let first = place * block.1;
+                    (first..inputs.min(first + block.1)).for_each(|k| floats[[n, k]] = 0.0);
+                }
+            }
+        }
+        let error = PackedLinear::from_bytes(&bytes).unwrap_err();
+        assert!(error.to_string().contains("a place is 65535"), "{error}");
+        let guarded = Guarded::new(&bytes);
+        let damaged = PackedLinear::from_trusted_bytes(&guarded).unwrap();
+        for rows in [1, 2, 3, 4, 8, 16, 17, 40, 70] {
+            // Small enough to be exact in any order.
+            let x = Array2::from_shape_fn((rows, inputs), |(m, k)| ((3 * m + 5 * k) % 11) as f32);
+            let expected = x.dot(&floats.t());
+            for context in every_isa() {
+                // What is behind `x` in scratch is NaN in f32.
+                let mut scratch = vec![0xff; damaged.scratch_bytes(rows).unwrap()];
+                let y = context.scope(|| {
+                    let mut y = Array2::from_elem((rows, outputs), -1.0);
+                    match integer {
+                        true => {
+                            let mut sums = Array2::from_elem((rows, outputs), -1);
+                            let x = x.map(|&x| x as u8);
+                            damaged.forward_codes_with(x.view(), &[], sums.view_mut(), &mut scratch).unwrap();
+                            y.assign(&sums.map(|&sum| sum as f32));
+                        }
+                        false => damaged.forward_with(x.view(), y.view_mut(), &mut scratch).unwrap(),
+                    }
+                    y
+                });
+                assert!(y == expected, "{damaged:?} {block:?} {rows} rows {context:?}");
+            }
+        }
     }
 }

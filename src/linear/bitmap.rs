@@ -39,9 +39,14 @@ fn end_of(layer: &PackedLinear<'_>, index: usize) -> usize {
     for first in (0..layer.places()).step_by(CHUNK) {
         let bits = GROUP_BITS * CHUNK.min(layer.places() - first);
         let bytes = stream.get(at..at + bits).unwrap_or_default();
-        at += bits + bytes.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+        at += bits + bytes.as_chunks().0.iter().map(|word| ones(*word)).sum::<usize>();
     }
     layer.values(0).len() - stream.len() + at
+}
+
+/// How many of 64 bits are set: half of a group's.
+fn ones(word: [u8; GROUP_BITS / 2]) -> usize {
+    u64::from_le_bytes(word).count_ones() as usize
 }
 
 /// Refuses bits that say that there are more weights than lie before the next tile, or fewer.

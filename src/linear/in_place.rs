@@ -10,7 +10,7 @@ use crate::quant::{Arithmetic, Params};
 /// Writes a bias into packed bytes, in place: [`PackedLinear::with_bias`] for bytes that a C caller owns.
 ///
 /// # Errors
-/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_bias`]; the bytes are untouched then.
+/// [`Error::Layout`] for bytes whose header or length is wrong, and as [`PackedLinear::with_bias`]; the bytes are untouched then.
 pub fn write_bias(packed: &mut [u8], bias: &[f32]) -> Result<()> {
     let (mut header, sections) = Header::read(packed)?;
     if bias.len() != header.outputs {
@@ -28,7 +28,7 @@ pub fn write_bias(packed: &mut [u8], bias: &[f32]) -> Result<()> {
 /// a C caller owns.
 ///
 /// # Errors
-/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_input_params`]; the bytes are untouched then.
+/// [`Error::Layout`] for bytes whose header or length is wrong, and as [`PackedLinear::with_input_params`]; the bytes are untouched then.
 pub fn write_input_params(packed: &mut [u8], params: &Params) -> Result<()> {
     let (mut header, sections) = Header::read(packed)?;
     if !header.format.is_integer() {
@@ -45,7 +45,7 @@ pub fn write_input_params(packed: &mut [u8], params: &Params) -> Result<()> {
 /// Keeps the input of the layer in packed bytes in float: [`PackedLinear::with_float_input`] for bytes that a C caller owns.
 ///
 /// # Errors
-/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_float_input`]; the bytes are untouched then.
+/// [`Error::Layout`] for bytes whose header or length is wrong, and as [`PackedLinear::with_float_input`]; the bytes are untouched then.
 pub fn write_float_input(packed: &mut [u8]) -> Result<()> {
     let (mut header, sections) = Header::read(packed)?;
     if header.format != Format::Int4 {
@@ -62,7 +62,7 @@ pub fn write_float_input(packed: &mut [u8]) -> Result<()> {
 /// Writes limits of the output into packed bytes, in place: [`PackedLinear::with_clamp`] for bytes that a C caller owns.
 ///
 /// # Errors
-/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_clamp`]; the bytes are untouched then.
+/// [`Error::Layout`] for bytes whose header or length is wrong, and as [`PackedLinear::with_clamp`]; the bytes are untouched then.
 pub fn write_clamp(packed: &mut [u8], low: f32, high: f32) -> Result<()> {
     let (mut header, sections) = Header::read(packed)?;
     check_clamp(low, high)?;
@@ -75,7 +75,7 @@ pub fn write_clamp(packed: &mut [u8], low: f32, high: f32) -> Result<()> {
 /// a C caller owns.
 ///
 /// # Errors
-/// As [`PackedLinear::from_bytes`] and [`PackedLinear::with_output_params`]; the bytes are untouched then.
+/// [`Error::Layout`] for bytes whose header or length is wrong, and as [`PackedLinear::with_output_params`]; the bytes are untouched then.
 pub fn write_output_params(packed: &mut [u8], params: &Params) -> Result<()> {
     let (mut header, sections) = Header::read(packed)?;
     header.output = Some(fixed(params, "output")?);

@@ -95,14 +95,46 @@ impl<'a> PackedLinear<'a> {
     /// [`Weights::pack_into`] wrote. Nothing is copied. Weights that no cache holds are read faster from large
     /// pages, which is up to whose bytes they are (on Linux `madvise`); [`into_owned`](PackedLinear::into_owned) asks for them.
     ///
+    /// Reads all places of a sparse layer, or all its bits, once.
+    ///
     /// # Errors
     /// [`Error::Layout`] when the bytes are foreign, of another version, truncated, too long, have a damaged header, or
     /// contradict themselves. Weights are not under the checksum: damage there may compute other numbers, but can neither
     /// panic nor read outside of the bytes.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self> {
+        let layer = Self::from_trusted_bytes(bytes)?;
+        layer.check_places()?;
+        Ok(layer)
+    }
+
+    /// As [`from_bytes`](PackedLinear::from_bytes), of bytes that it accepted before, or that were packed by this process: it reads
+    /// nothing that a layer has for each weight, so it can be called before each product.
+    ///
+    /// Wrong bytes cannot harm here either. Places past the last input, and bits past the last weight, count nothing: `y` has other
+    /// numbers then, the same ones for the same bytes, and nothing else happens.
+    ///
+    /// ```
+    /// use ndarray::{Array2, array};
+    /// use tersor::linear::{PackedLinear, Weights};
+    ///
+    /// let weights = array![[0.0_f32, 2.0, 0.0], [4.0, 0.0, 0.0]];
+    /// let stored = PackedLinear::new(Weights::from(weights.view()).sparse())?.as_bytes().to_vec();
+    /// PackedLinear::from_bytes(&stored)?; // once
+    /// for x in [1.0, 2.0, 3.0] {
+    ///     let mut y = Array2::<f32>::zeros((1, 2));
+    ///     PackedLinear::from_trusted_bytes(&stored)?.forward(array![[x, x, x]].view(), y.view_mut())?;
+    ///     assert_eq!(y, array![[2.0 * x, 4.0 * x]]);
+    /// }
+    /// # Ok::<(), tersor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Layout`] as [`from_bytes`](PackedLinear::from_bytes), except for places and bits of single weights that contradict the
+    /// rest.
+    pub fn from_trusted_bytes(bytes: &'a [u8]) -> Result<Self> {
         let (header, sections) = Header::read(bytes)?;
         let layer = PackedLinear { bytes: Bytes::Borrowed(bytes), header, sections };
-        layer.check_places()?;
+        layer.check_offsets()?;
         Ok(layer)
     }
 
@@ -387,8 +419,9 @@ impl PackedLinear<'_> {
         }
     }
 
-    /// Refuses a sparse body whose offsets or places lead anywhere else than to its weights.
-    fn check_places(&self) -> Result<()> {
+    /// Refuses a sparse body whose offsets lead anywhere else than from one output to the next, each with no more places than there are
+    /// inputs: then the work is no more than its bytes are worth, whatever else they say.
+    fn check_offsets(&self) -> Result<()> {
         if !self.header.format.is_sparse() {
             return Ok(());
         }
@@ -410,13 +443,20 @@ impl PackedLinear<'_> {
         if ends != (Some(0), Some(self.header.stored)) {
             return refuse(format!("the places run from {ends:?}, not from 0 to {}", self.header.stored));
         }
+        Ok(())
+    }
+
+    /// Refuses a sparse body whose places, or bits, lead anywhere else than to its weights.
+    fn check_places(&self) -> Result<()> {
         if self.has_bitmaps() {
             return bitmap::check(self);
         }
+        // None in a dense format.
         let places = self.section(&self.sections.places).as_chunks::<2>().0;
         let greatest = places.iter().fold(0, |most, place| u16::from_le_bytes(*place).max(most));
+        let limit = self.header.places();
         if usize::from(greatest) >= limit && !places.is_empty() {
-            return refuse(format!("a place is {greatest}, but there are {limit}"));
+            return Err(Error::layout("packed", format!("a place is {greatest}, but there are {limit}")));
         }
         Ok(())
     }
