@@ -3598,7 +3598,7 @@ tersor_status tersor_pack_sparse_i8(const tersor_context *context,
 
 /* ============================================================================================================
  * What a packed layer has beside its weights: a bias, limits, and the quantization of what it reads and writes. All of it is written
- * into the packed bytes, in place.
+ * into the packed bytes, in place. And the check of packed bytes that come from elsewhere.
  * ============================================================================================================ */
 
 /**
@@ -3716,7 +3716,24 @@ tersor_status tersor_packed_set_output_u8(float scale,
                                           size_t packed_bytes);
 
 /**
- * Checks packed bytes, and says what layer they hold.
+ * Checks packed bytes that come from elsewhere, as from a file: the header, the length, and that all that says where weights of a
+ * sparse layer belong leads there. Call it once, when they were loaded: of a sparse layer it reads something for each weight.
+ *
+ * Every function that uses a layer checks the header, the length, and where the weights of each output begin, and reads
+ * nothing of each weight before it multiplies. From bytes that this function refuses it may compute other numbers. Nothing else
+ * happens: no access outside of the buffers, and no more work than such a layer takes. Weights themselves are not under a checksum,
+ * so this function does not find a changed one either.
+ *
+ * @return `TERSOR_E_LAYOUT`
+ *
+ * Since 0.1.
+ */
+TERSOR_API
+tersor_status tersor_packed_check(const void *packed,
+                                  size_t packed_bytes);
+
+/**
+ * Says what layer packed bytes hold.
  *
  * @param out_n  receives the number of outputs; NULL is allowed
  * @param out_k  receives the number of inputs; NULL is allowed
@@ -3731,7 +3748,8 @@ tersor_status tersor_packed_shape(const void *packed,
                                   size_t *out_k);
 
 /* ============================================================================================================
- * Running linear layers: y = x * w^T + bias for packed layers of any kind, and products of codes and of plain matrices.
+ * Running linear layers: y = x * w^T + bias for packed layers of any kind, and products of codes and of plain matrices. Layers that
+ * come from elsewhere are checked by `tersor_packed_check`, once; here only their headers are, and where weights begin.
  * ============================================================================================================ */
 
 /**

@@ -155,10 +155,13 @@ inline status quantize_per_row(const context &context, matrix<const float> src, 
                                           dst.stride, scales.data(), nullptr);
 }
 
-/// A packed layer in bytes that somebody else owns; the bytes are checked at every use.
+/// A packed layer in bytes that somebody else owns; their header is checked at every use.
 class layer {
 public:
     explicit layer(span<const unsigned char> packed) noexcept : packed_(packed) {}
+
+    /// tersor_packed_check, to be called once for bytes that come from elsewhere.
+    status check() const noexcept { return tersor_packed_check(packed_.data(), packed_.size()); }
 
     status shape(std::size_t &n, std::size_t &k) const noexcept {
         return tersor_packed_shape(packed_.data(), packed_.size(), &n, &k);

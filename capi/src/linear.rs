@@ -1,4 +1,5 @@
-//! Running linear layers: y = x * w^T + bias for packed layers of any kind, and products of codes and of plain matrices.
+//! Running linear layers: y = x * w^T + bias for packed layers of any kind, and products of codes and of plain matrices. Layers that
+//! come from elsewhere are checked by `tersor_packed_check`, once; here only their headers are, and where weights begin.
 
 use crate::context::tersor_context;
 use crate::ffi::{Caller, Plain};

@@ -1,5 +1,5 @@
 /* Shapes that no matrix has, and matrices without elements: a status and a message at once, never a panic, never a loop over
- * rows that are not there, and nothing is written. */
+ * rows that are not there, and nothing is written. And layers whose bytes were damaged. */
 #include "check.h"
 
 #define HALF (SIZE_MAX / 2 + 1)
@@ -42,7 +42,90 @@ static struct {
         }                                                                                                              \
     } while (0)
 
+enum { LAYER_N = 40, LAYER_K = 72 };
+
+/* A product with damaged bytes, into memory that held something: the status, and y. */
+static tersor_status damaged_product(int integer, const unsigned char *packed, size_t bytes, int held, void *y) {
+    static float x[2 * LAYER_K];
+    static uint8_t codes[2 * LAYER_K];
+    for (size_t i = 0; i < 2 * LAYER_K; i++) x[i] = (float)(i % 7), codes[i] = (uint8_t)(11 * i);
+    size_t n = 0, k = 0, scratch_bytes = 0;
+    tersor_status status = tersor_packed_shape(packed, bytes, &n, &k);
+    if (status != TERSOR_OK) return status;
+    CHECK(n == LAYER_N && k == LAYER_K);
+    OK(tersor_linear_forward_size(NULL, packed, bytes, 2, &scratch_bytes));
+    void *scratch = guarded(scratch_bytes);
+    memset(scratch, held, scratch_bytes);
+    memset(y, held, 2 * LAYER_N * 4);
+    if (integer)
+        status = tersor_matmul_u8(NULL, codes, 2, k, NULL, 0, packed, bytes, scratch, scratch_bytes, (int32_t *)y, n);
+    else
+        status = tersor_linear_forward_f32(NULL, x, 2, k, packed, bytes, scratch, scratch_bytes, (float *)y, n);
+    release(scratch);
+    return status;
+}
+
+/* Every byte of a sparse layer, damaged: an error, or numbers that depend on nothing but the bytes. What is refused when it
+ * is used is refused by the check; that finds more. */
+static void damaged_layer(int integer, unsigned char height, const void *weights) {
+    size_t bytes = 0, only_checked = 0;
+    if (integer)
+        OK(tersor_pack_sparse_i8_size(NULL, (const int8_t *)weights, LAYER_N, LAYER_K, LAYER_K, NULL, 0, &bytes));
+    else
+        OK(tersor_pack_sparse_f32_size(NULL, (const float *)weights, LAYER_N, LAYER_K, LAYER_K, NULL, 0, &bytes));
+    unsigned char *packed = ARRAY(unsigned char, bytes);
+    if (integer)
+        OK(tersor_pack_sparse_i8(NULL, (const int8_t *)weights, LAYER_N, LAYER_K, LAYER_K, NULL, 1, NULL, 0, packed,
+                                 bytes));
+    else
+        OK(tersor_pack_sparse_f32(NULL, (const float *)weights, LAYER_N, LAYER_K, LAYER_K, NULL, 0, packed, bytes));
+    OK(tersor_packed_check(packed, bytes));
+    CHECK(packed[80] == height); /* outputs of a block: this is the layout that was meant */
+    void *y = guarded(2 * LAYER_N * 4), *again = guarded(2 * LAYER_N * 4);
+    for (size_t at = 0; at < bytes; at++) {
+        const unsigned char good = packed[at], other[3] = {0xFF, 0, (unsigned char)(good ^ 1)};
+        for (size_t i = 0; i < sizeof other; i++) {
+            packed[at] = other[i];
+            const tersor_status checked = tersor_packed_check(packed, bytes);
+            const tersor_status status = damaged_product(integer, packed, bytes, 0, y);
+            CHECK(checked == TERSOR_OK || checked == TERSOR_E_LAYOUT);
+            CHECK(status == TERSOR_OK || (status == TERSOR_E_LAYOUT && checked == TERSOR_E_LAYOUT));
+            CHECK(damaged_product(integer, packed, bytes, 0xFF, again) == status);
+            CHECK(status != TERSOR_OK || memcmp(y, again, 2 * LAYER_N * 4) == 0);
+            only_checked += status == TERSOR_OK && checked != TERSOR_OK;
+        }
+        packed[at] = good;
+    }
+    CHECK(only_checked > 20);
+    OK(tersor_packed_check(packed, bytes));
+    REFUSED(TERSOR_E_LAYOUT, "needs", *packed, tersor_packed_check(packed, bytes - 1));
+    REFUSED(TERSOR_E_NULL, "packed", *packed, tersor_packed_check(NULL, bytes));
+    release(packed);
+    release(y);
+    release(again);
+}
+
+static void test_damaged_layers(void) {
+    static float few[LAYER_N * LAYER_K], tall[LAYER_N * LAYER_K];
+    static int8_t single[LAYER_N * LAYER_K], low[LAYER_N * LAYER_K], high[LAYER_N * LAYER_K];
+    for (size_t n = 0; n < LAYER_N; n++)
+        for (size_t k = 0; k < LAYER_K; k++) {
+            const size_t i = n * LAYER_K + k;
+            few[i] = (n + k) % 5 == 0 ? 1.5f : 0;
+            tall[i] = k % 4 == 0 ? 0.5f : 0;
+            single[i] = (int8_t)((n + k) % 4 < 2);
+            low[i] = (int8_t)((n + k / 4) % 9 == 0);
+            high[i] = (int8_t)(k % 16 < 4);
+        }
+    damaged_layer(0, 1, few);
+    damaged_layer(0, 16, tall);
+    damaged_layer(1, 32, single);
+    damaged_layer(1, 1, low);
+    damaged_layer(1, 16, high);
+}
+
 void test_hostile(void) {
+    test_damaged_layers();
     const float src[4] = {1, 2, 3, 4}, one = 1, ones[2] = {1, 1};
     const uint8_t within[2] = {0xFF, 0xFF};
     OK(tersor_observer_init(TERSOR_OBSERVER_MIN_MAX, &out.observer, sizeof out.observer));

@@ -88,7 +88,7 @@ int main() {
     CHECK(tersor_pack_i8(context.get(), codes.data(), 2, 4, 4, scales.data(), nullptr, 2, packed.data(), bytes) ==
           TERSOR_OK);
     const tersor::layer layer(packed);
-    CHECK(layer.shape(n, k) && n == 2 && k == 4);
+    CHECK(layer.check() && layer.shape(n, k) && n == 2 && k == 4);
     CHECK(layer.scratch_size(context, 1, scratch_bytes));
     std::vector<unsigned char> scratch(scratch_bytes);
     std::array<float, 4> x = {1, 2, 3, 4};
