@@ -80,16 +80,15 @@ impl Parallel {
     /// to the same memory) nor lose one. Each begins at a share of its own, the same in every call with as many pieces: its
     /// caches still hold what it read and wrote there.
     pub fn run(&self, pieces: usize, task: &(dyn Fn(usize) + Sync)) {
-        let threads = self.threads();
-        match threads.min(pieces) {
+        match self.threads().min(pieces) {
             0 | 1 => (0..pieces).for_each(task),
-            workers => self.share(pieces, workers, threads, task),
+            workers => self.share(pieces, workers, task),
         }
     }
 
     /// Not within `run`, where the shares would lie on the stack of a single thread's kernels as well.
     #[inline(never)]
-    fn share(&self, pieces: usize, workers: usize, threads: usize, task: &(dyn Fn(usize) + Sync)) {
+    fn share(&self, pieces: usize, workers: usize, task: &(dyn Fn(usize) + Sync)) {
         let shares = Shares::new(pieces, workers);
         let done = AtomicUsize::new(0);
         let work = |worker: usize, of: usize| {
@@ -111,6 +110,7 @@ impl Parallel {
                 };
                 if rayon::current_thread_index().is_some() {
                     // By the thread, which has the caches, not by its turn in the iterator, which is chance.
+                    let threads = self.threads();
                     (0..workers).into_par_iter().with_max_len(1).for_each(|worker| {
                         work(rayon::current_thread_index().unwrap_or(worker), threads);
                     });
