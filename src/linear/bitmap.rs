@@ -224,7 +224,7 @@ impl<F: Finish> Int8<'_, F> {
                     }
                     unit.dot(codes.part(done, depth), 2 * index, weights, done > 0, sums);
                     if is_whole {
-                        end.blocks(token, unit, &outputs, sums, 2 * index, start, &mut self.tile);
+                        end.blocks(token, unit, &outputs, sums, (2 * index, start), &mut self.tile);
                     }
                 }
                 done += depth;

@@ -418,7 +418,7 @@ impl<F: Finish> Int8<'_, F> {
                     unit.dot(codes.part(done, depth), first, weights, done > 0, sums);
                     done += depth;
                 }
-                end.blocks(token, unit, &outputs, sums, first, start, &mut self.tile);
+                end.blocks(token, unit, &outputs, sums, (first, start), &mut self.tile);
             }
         }
     }
@@ -460,7 +460,7 @@ pub(super) struct End<'a, F> {
 }
 
 impl<F: Finish> End<'_, F> {
-    /// Those of blocks from `first` on, into column `start` of the tile of `y`.
+    /// Those of blocks from one on, into the tile of `y` from a column on.
     #[inline(always)]
     pub(super) fn blocks<T: Token>(
         &self,
@@ -468,8 +468,7 @@ impl<F: Finish> End<'_, F> {
         unit: &T::Matrix,
         outputs: &Outputs<TILE>,
         sums: &[[i32; TILE]],
-        first: usize,
-        start: usize,
+        (first, start): (usize, usize),
         tile: &mut TileMut<'_, F::Out>,
     ) {
         for (block, sums) in sums.chunks_exact(unit.block()).enumerate() {
