@@ -141,3 +141,53 @@ fn bitmaps_are_exact() {
         }
     }
 }
+
+/// As a sparse layer with bitmaps and no inputs would be stored: none is ever packed.
+fn bitmaps_without_inputs() -> PackedLinear<'static> {
+    let layer =
+        PackedLinear::new(Weights::int8(Array2::zeros((OUTPUTS, 0)).view(), &[1.0], &[]).sparse()).unwrap();
+    let mut bytes = layer.as_bytes().to_vec();
+    // The height of blocks; then fewer offsets, one for each tile.
+    bytes[80] = 32;
+    for cut in 0..3 {
+        let len = layer.as_bytes().len() - 64 * cut;
+        bytes.truncate(len);
+        bytes[64..72].copy_from_slice(&(len as u64).to_le_bytes());
+        let sum = bytes[..120].iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        bytes[120..128].copy_from_slice(&sum.to_le_bytes());
+        if let Ok(layer) = PackedLinear::from_bytes(&bytes) {
+            return layer.into_owned();
+        }
+    }
+    panic!("no such bytes are accepted");
+}
+
+#[test]
+fn without_inputs_there_is_the_bias() {
+    let none = Array2::zeros((OUTPUTS, 0));
+    let uint4 = Array2::zeros((OUTPUTS, 0));
+    let (scales, zeros) = (Array2::zeros((OUTPUTS, 0)), Array2::zeros((OUTPUTS, 0)));
+    let bias: Vec<f32> = (0..OUTPUTS).map(|n| n as f32).collect();
+    for layer in [
+        PackedLinear::new(Weights::int8(none.view(), &[1.0], &[])).unwrap(),
+        PackedLinear::new(Weights::int8(none.view(), &[1.0], &[]).sparse()).unwrap(),
+        PackedLinear::new(Weights::uint4(uint4.view(), 4, scales.view(), zeros.view())).unwrap(),
+        bitmaps_without_inputs(),
+    ] {
+        let layer = layer.with_bias(&bias).unwrap();
+        for rows in [0, 1, 2, 17, 40, 130] {
+            for context in every_isa() {
+                let mut y = Array2::from_elem((rows, OUTPUTS), f32::NAN);
+                context
+                    .scope(|| layer.forward(Array2::<f32>::zeros((rows, 0)).view(), y.view_mut()))
+                    .unwrap();
+                assert!(
+                    y.rows().into_iter().all(|y| y.iter().eq(&bias)),
+                    "{rows} rows, {context:?}, {layer:?}"
+                );
+            }
+        }
+    }
+}

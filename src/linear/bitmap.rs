@@ -212,7 +212,8 @@ impl<F: Finish> Int8<'_, F> {
             let outputs = Outputs::of(self.layer, tile);
             let mut stream = tile_of(self.layer, tile);
             let mut done = 0;
-            while done < groups {
+            // Once even without inputs: the outputs are the bias then.
+            loop {
                 let depth = (groups - done).min(weights.len());
                 let weights = weights.get_mut(..depth).unwrap_or_default();
                 let read = token.expand(stream, weights);
@@ -228,6 +229,9 @@ impl<F: Finish> Int8<'_, F> {
                     }
                 }
                 done += depth;
+                if done >= groups {
+                    break;
+                }
             }
         }
     }
