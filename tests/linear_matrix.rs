@@ -6,10 +6,13 @@
 mod support;
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::guard::Guarded;
 use support::layers::{random, random_codes};
 use support::{every_isa, scalar};
 use tersor::linear::{PackedLinear, Weights};
+use tersor::{Parallel, ParallelFor};
 
 /// One tile and one output of another.
 const OUTPUTS: usize = 33;
@@ -188,6 +191,52 @@ fn without_inputs_there_is_the_bias() {
                     "{rows} rows, {context:?}, {layer:?}"
                 );
             }
+        }
+    }
+}
+
+/// A host of more threads than there are pieces, which counts what it is asked for.
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+impl ParallelFor for Counted {
+    fn threads(&self) -> usize {
+        1000
+    }
+
+    fn parallel_for(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.0.fetch_max(count, Ordering::Relaxed);
+        (0..count).for_each(task);
+    }
+}
+
+/// Few rows take as long as their weights do to arrive, so these are shared among threads as finely as without the unit.
+#[test]
+fn few_rows_leave_pieces_to_many_threads() {
+    const SHAPE: (usize, usize) = (2048, 2048);
+    let mut codes = random_codes(SHAPE.0, SHAPE.1, 7);
+    let nibbles = codes.mapv(|code| code as u8 & 15);
+    let int4 = |group: usize| {
+        let scales = Array2::from_elem((SHAPE.0, SHAPE.1 / group), 0.01);
+        let zeros = Array2::from_elem((SHAPE.0, SHAPE.1 / group), 8);
+        PackedLinear::new(Weights::uint4(nibbles.view(), group, scales.view(), zeros.view())).unwrap()
+    };
+    let (fine, coarse) = (int4(32), int4(128));
+    let dense = PackedLinear::new(Weights::int8(codes.view(), &[1.0], &[])).unwrap();
+    codes.indexed_iter_mut().filter(|((n, k), _)| (n + k) % 4 < 2).for_each(|(_, w)| *w = 0);
+    let bitmaps = PackedLinear::new(Weights::int8(codes.view(), &[1.0], &[]).sparse()).unwrap();
+    for (layer, rows) in [(&dense, 2), (&coarse, 2), (&fine, 16), (&bitmaps, 2), (&bitmaps, 16)] {
+        let x = random(rows, SHAPE.1, 8);
+        let pieces = |context: tersor::Context| {
+            let host = Arc::new(Counted::default());
+            let context = context.with_parallel(Parallel::Host(host.clone()));
+            let mut y = Array2::<f32>::zeros((rows, SHAPE.0));
+            context.scope(|| layer.forward(x.view(), y.view_mut())).unwrap();
+            host.0.load(Ordering::Relaxed)
+        };
+        let expected = pieces(scalar());
+        for context in every_isa() {
+            assert!(pieces(context.clone()) >= expected, "{rows} rows, {context:?}, {layer:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! lead to their weights.
 
 use super::codes::CodeRows;
-use super::dense::{End, FINISHED, Piece, ROWS};
+use super::dense::{End, FINISHED, Piece, ROWS, piece};
 use super::finish::{Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
@@ -70,7 +70,11 @@ pub(super) fn int8<F: Finish>(
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    let piece = context.isa().run(Piece { rows: y.nrows(), inputs: layer.in_features(), most: ROWS });
+    let (rows, inputs) = (y.nrows(), layer.in_features());
+    let piece = match rows > FEW_ROWS {
+        true => context.isa().run(Piece { rows, inputs, most: ROWS }),
+        false => piece(rows, inputs),
+    };
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int8 { layer, finish, x, at, tile });
     });

@@ -41,6 +41,9 @@ const MATRIX_STEP: usize = 64;
 /// lines in the first cache would drive each other out.
 pub(super) const FINISHED: usize = 8;
 
+/// Rows of a block of a matrix unit.
+const MATRIX_ROWS: usize = 16;
+
 /// Products in a piece where a matrix unit computes them, about.
 const MATRIX_PIECE: usize = 1 << 24;
 
@@ -311,7 +314,8 @@ impl Operation for Piece {
         }
         // Each block of rows reads all weights anew.
         let rows = self.rows.clamp(1, self.most);
-        let products = (rows * TILE).saturating_mul(self.inputs.max(1));
+        // Weights take as long for few rows as for a block of them.
+        let products = (rows.max(MATRIX_ROWS) * TILE).saturating_mul(self.inputs.max(1));
         (rows, MATRIX_PIECE.div_ceil(products) * TILE)
     }
 }

@@ -2,7 +2,7 @@
 //! exact within a group and f32 between groups.
 
 use super::codes::CodeRows;
-use super::dense::{Piece, ROWS};
+use super::dense::{Piece, ROWS, piece};
 use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
@@ -31,10 +31,19 @@ pub(super) fn int4<Y: Operand>(
     y: ArrayViewMut2<'_, Y>,
 ) {
     let epilogue = Epilogue::of(layer);
-    let piece = context.isa().run(Piece { rows: y.nrows(), inputs: layer.in_features(), most: ROWS });
+    let (rows, inputs) = (y.nrows(), layer.in_features());
+    let piece = match fills_steps(layer) {
+        true => context.isa().run(Piece { rows, inputs, most: ROWS }),
+        false => piece(rows, inputs),
+    };
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int4 { layer, epilogue, x, at, tile });
     });
+}
+
+/// Whether a matrix unit pays.
+fn fills_steps(layer: &PackedLinear<'_>) -> bool {
+    layer.group_size() / GROUP >= FEWEST
 }
 
 struct Int4<'a, Y> {
@@ -50,7 +59,7 @@ impl<Y: Operand> Operation for Int4<'_, Y> {
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         if T::Matrix::EXISTS
-            && self.layer.group_size() / GROUP >= FEWEST
+            && fills_steps(self.layer)
             && let Some(unit) = token.matrix(self.tile.rows())
         {
             return self.blocks(token, &unit);
