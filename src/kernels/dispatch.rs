@@ -176,7 +176,7 @@ pub(crate) trait Token: Copy {
     }
 
     /// The unit that multiplies blocks of rows, set up for `rows` of them; none where there is no such unit, or where so few rows do
-    /// not gain. A thread holds one at a time.
+    /// not gain. A thread holds one at a time: none where it holds one.
     #[inline(always)]
     fn matrix(self, rows: usize) -> Option<Self::Matrix> {
         let _ = rows;

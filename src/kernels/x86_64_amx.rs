@@ -11,6 +11,7 @@ use super::dot::{Group, TILE};
 use super::matrix::{Codes, Matrix};
 use std::arch::asm;
 use std::arch::x86_64::{_mm512_maskz_loadu_epi32, _mm512_storeu_si512};
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
@@ -70,6 +71,11 @@ pub(crate) struct Tiles {
     thread: PhantomData<*const ()>,
 }
 
+thread_local! {
+    /// Whether the thread holds a unit: another would set the registers up for other rows than the first one stores.
+    static HELD: Cell<bool> = const { Cell::new(false) };
+}
+
 /// What `ldtilecfg` takes.
 #[repr(C, align(64))]
 struct Configuration {
@@ -81,13 +87,13 @@ struct Configuration {
 }
 
 impl Tiles {
-    /// The unit for `rows` rows; none where so few are better off without.
+    /// The unit for `rows` rows; none where so few are better off without, or where this thread holds one.
     ///
     /// # Safety
-    /// [`has_amx`] said so, and this thread holds no other.
+    /// [`has_amx`] said so.
     #[inline]
     pub(super) unsafe fn new(rows: usize) -> Option<Self> {
-        if rows < FEWEST {
+        if rows < FEWEST || HELD.replace(true) {
             return None;
         }
         let rows = rows.min(ROWS);
@@ -115,6 +121,7 @@ impl Drop for Tiles {
         unsafe {
             asm!("tilerelease", options(nostack, preserves_flags, nomem));
         }
+        HELD.set(false);
     }
 }
 
@@ -167,8 +174,13 @@ impl Tiles {
     ) {
         let len = codes.len.min(tile.len());
         if codes.rows < self.rows || len == 0 {
+            if !add {
+                sums.fill([0; TILE]);
+            }
             return;
         }
+        // No longer than the codes: the last step takes as many groups of a row as of the tile.
+        let tile = &tile[..len];
         // What is left after whole steps is taken in one more, which begins earlier: of copies of the codes in which zeros stand for
         // those that were taken. A tile that has less than a step is copied too.
         let rest = len % GROUPS;
@@ -178,7 +190,7 @@ impl Tiles {
             Some(last) => (last, u16::MAX << ((GROUPS - rest) % GROUPS)),
             None => {
                 let copy = copied_tile.write([[[0; 4]; TILE]; GROUPS]);
-                copy[..len].copy_from_slice(&tile[..len]);
+                copy[..len].copy_from_slice(tile);
                 (&copy[..], u16::MAX >> (GROUPS - len))
             }
         };
@@ -395,6 +407,42 @@ mod model {
                     }
                     *at = sum;
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+
+    /// The unit, if there is one here.
+    fn unit(rows: usize) -> Option<Tiles> {
+        // SAFETY: asked for only where it was found.
+        Isa::named("amx").ok().and_then(|_| unsafe { Tiles::new(rows) })
+    }
+
+    #[test]
+    fn a_thread_holds_one() {
+        let Some(first) = unit(3) else { return };
+        assert!(unit(3).is_none());
+        assert!(std::thread::spawn(|| unit(3).is_some()).join().unwrap());
+        drop(first);
+        assert!(unit(3).is_some() && unit(1).is_none() && unit(3).is_some());
+    }
+
+    /// What no kernel asks for yet.
+    #[test]
+    fn the_shorter_depth_counts() {
+        let Some(unit) = unit(2) else { return };
+        let codes = [[1, 2, 3, 4]; 2 * 40];
+        for (deep, thick) in [(3, 20), (20, 3), (15, 16), (16, 40), (17, 40), (40, 17), (0, 5), (5, 0)] {
+            let tile = vec![[[1, 1, 1, -1]; TILE]; thick];
+            for (add, before) in [(false, 0), (true, 7)] {
+                let mut sums = [[7; TILE]; 2];
+                unit.dot(Codes::of(&codes, 2, 40).part(0, deep), 0, &tile, add, &mut sums);
+                assert_eq!(sums, [[before + 2 * deep.min(thick) as i32; TILE]; 2], "{deep} {thick}");
             }
         }
     }
