@@ -41,6 +41,8 @@ pub(crate) enum Level {
 /// | `neon-i8mm` | those, with SMMLA/UMMLA |
 ///
 /// Linux gives AMX's registers to a process that asks for them, which detection does (`arch_prctl`); elsewhere there is no `amx` yet.
+/// It does not where a thread has an alternate signal stack of less than `AT_MINSIGSTKSZ` (some 12 KiB), and where it did, it refuses
+/// such stacks from then on (`sigaltstack`).
 /// Under `avx512` and `amx` sparse int8 layers also use VBMI2 where the processor has it; results are the same without.
 ///
 /// The environment variable `TERSOR_ISA` forces one for a process, [`Context::with_isa`](crate::Context::with_isa) for

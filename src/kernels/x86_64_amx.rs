@@ -9,6 +9,7 @@
 
 use super::dot::{Group, TILE};
 use super::matrix::{Codes, Matrix};
+#[cfg(not(tersor_model_amx))]
 use std::arch::asm;
 use std::arch::x86_64::{_mm512_maskz_loadu_epi32, _mm512_storeu_si512};
 use std::cell::Cell;
@@ -38,7 +39,7 @@ pub(super) fn has_amx() -> bool {
     has && may_use_tiles()
 }
 
-#[cfg(all(target_os = "linux", not(miri), not(tersor_model_amx)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri), not(tersor_model_amx)))]
 fn may_use_tiles() -> bool {
     use std::ffi::{c_int, c_long};
     /// `SYS_arch_prctl`, its `ARCH_REQ_XCOMP_PERM`, and the number of the tiles' state.
@@ -52,7 +53,7 @@ fn may_use_tiles() -> bool {
     unsafe { syscall(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) == 0 }
 }
 
-#[cfg(all(any(not(target_os = "linux"), miri), not(tersor_model_amx)))]
+#[cfg(all(any(not(target_os = "linux"), not(target_pointer_width = "64"), miri), not(tersor_model_amx)))]
 fn may_use_tiles() -> bool {
     false
 }
@@ -147,7 +148,7 @@ impl Matrix<u8> for Tiles {
     }
 }
 
-/// Where the operands of some steps are, each of [`GROUPS`] groups.
+/// Where the operands of some steps are, each of [`GROUPS`] groups. Laid out as the assembly reads it, in words of 8 bytes.
 #[repr(C)]
 struct Steps {
     count: usize,
