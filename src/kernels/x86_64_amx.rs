@@ -437,13 +437,15 @@ mod tests {
     #[test]
     fn the_shorter_depth_counts() {
         let Some(unit) = unit(2) else { return };
-        let codes = [[1, 2, 3, 4]; 2 * 40];
+        let codes: Vec<[u8; 4]> = (0..2 * 40).map(|k| [k % 40 + 1, 2, 3, 4]).collect();
         for (deep, thick) in [(3, 20), (20, 3), (15, 16), (16, 40), (17, 40), (40, 17), (0, 5), (5, 0)] {
-            let tile = vec![[[1, 1, 1, -1]; TILE]; thick];
+            let tile = vec![[[1, 2, 0, -1]; TILE]; thick];
+            // 1 + 2 + 3 and so on.
+            let expected = (1..=deep.min(thick) as i32).sum::<i32>();
             for (add, before) in [(false, 0), (true, 7)] {
                 let mut sums = [[7; TILE]; 2];
                 unit.dot(Codes::of(&codes, 2, 40).part(0, deep), 0, &tile, add, &mut sums);
-                assert_eq!(sums, [[before + 2 * deep.min(thick) as i32; TILE]; 2], "{deep} {thick}");
+                assert_eq!(sums, [[before + expected; TILE]; 2], "{deep} {thick}");
             }
         }
     }
