@@ -190,7 +190,7 @@ struct Clock<'a> {
 }
 
 impl Clock<'_> {
-    /// Who is free takes the next piece.
+    /// Who is free takes the next piece: a pool gives each thread a share first, which ends at the same time where they are alike.
     fn run(&mut self, Loop { time, cut, written, read }: &Loop) {
         let threads = self.sharing.threads as f64;
         // The others had all but one part of what a thread needs: of what it writes, since the call before, its own part.
