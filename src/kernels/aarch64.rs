@@ -14,6 +14,7 @@ use super::dispatch::{Operation, Token, interleave};
 use super::dot::{Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Tile, Nibbles};
 use super::matrix::NoMatrix;
+use super::prefetch::Ahead;
 use crate::element::DType;
 use half::f16;
 use std::arch::aarch64::*;
@@ -71,6 +72,7 @@ impl<D: Dot> Token for Neon<D> {
         self,
         panel: &[[f32; R]],
         weights: &[[f32; TILE]],
+        _ahead: Ahead,
         sums: &mut [[f32; TILE]; R],
     ) {
         // SAFETY: the token proves NEON.

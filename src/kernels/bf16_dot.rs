@@ -2,6 +2,7 @@
 
 use super::dispatch::Token;
 use super::dot::TILE;
+use super::prefetch::Ahead;
 use half::bf16;
 
 /// Two inputs of one row: what a dot-product instruction takes at once.
@@ -39,7 +40,9 @@ pub(super) fn multiply<T: Token, const R: usize>(
                 wide[1][n] = f32::from_bits(pair << 16);
             }
         }
-        token.multiply_panel(wide_panel[..len].as_flattened(), wide_weights[..len].as_flattened(), sums);
+        let (wide_panel, wide_weights) =
+            (wide_panel[..len].as_flattened(), wide_weights[..len].as_flattened());
+        token.multiply_panel(wide_panel, wide_weights, Ahead::NOTHING, sums);
     }
 }
 
@@ -61,7 +64,7 @@ mod tests {
                 .map(|k| std::array::from_fn(|r| self.row[(k + r) % self.row.len()]))
                 .collect();
             let mut sums = [[[1.5; TILE]; R]; 2];
-            token.multiply_pairs(&panel, self.tile, &mut sums[0]);
+            token.multiply_pairs(&panel, self.tile, Ahead::NOTHING, &mut sums[0]);
             multiply(token, &panel, self.tile, &mut sums[1]);
             sums.map(|sums| sums.as_flattened().iter().map(|sum: &f32| sum.to_bits()).collect())
         }

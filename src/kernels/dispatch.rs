@@ -11,6 +11,7 @@ use super::int4::{self, Int4Row, Int4Tile, Nibbles};
 use super::int4_float;
 use super::isa::{Isa, Level};
 use super::matrix::{Matrix, NoMatrix};
+use super::prefetch::Ahead;
 #[cfg(kernels = "x86_64")]
 use super::x86_64::Run;
 use crate::element::DType;
@@ -62,14 +63,17 @@ pub(crate) trait Token: Copy {
         a * b + c
     }
 
-    /// `sums[r][n] += sum over k of panel[k][r] * weights[k][n]`, in the order of k; over the shorter of the slices.
+    /// `sums[r][n] += sum over k of panel[k][r] * weights[k][n]`, in the order of k; over the shorter of the slices. Asks for what is
+    /// read later where that gains.
     #[inline(always)]
     fn multiply_panel<const R: usize>(
         self,
         panel: &[[f32; R]],
         weights: &[[f32; TILE]],
+        ahead: Ahead,
         sums: &mut [[f32; TILE]; R],
     ) {
+        let _ = ahead;
         let mut kept = *sums;
         for (rows, weights) in panel.iter().zip(weights) {
             for (x, kept) in rows.iter().zip(&mut kept) {
@@ -91,7 +95,7 @@ pub(crate) trait Token: Copy {
         sums: &mut [[f32; TILE]; R],
     ) {
         let mut products = [[0.0; TILE]; R];
-        self.multiply_panel(panel, weights, &mut products);
+        self.multiply_panel(panel, weights, Ahead::NOTHING, &mut products);
         for r in 0..R {
             for n in 0..TILE {
                 sums[r][n] = self.multiply_add(products[r][n], scales[n], sums[r][n]);
@@ -107,6 +111,7 @@ pub(crate) trait Token: Copy {
         panel: &[[f32; R]],
         weights: DType,
         stored: &[u8],
+        ahead: Ahead,
         widened: &mut [[f32; TILE]],
         sums: &mut [[f32; TILE]; R],
     ) {
@@ -128,7 +133,7 @@ pub(crate) trait Token: Copy {
             }
         }
         let len = (stored.len() / (TILE * weights.size())).min(widened.len());
-        self.multiply_panel(panel, &widened[..len], sums);
+        self.multiply_panel(panel, &widened[..len], ahead, sums);
     }
 
     /// `sums[t][n] += sum over k of row[k] * tiles[t][k][n]`, in the order of k, of 4 or 8 tiles of little-endian weights at any
@@ -156,8 +161,10 @@ pub(crate) trait Token: Copy {
         self,
         panel: &[[Pair; R]],
         weights: &[[StoredPair; TILE]],
+        ahead: Ahead,
         sums: &mut [[f32; TILE]; R],
     ) {
+        let _ = ahead;
         bf16_dot::multiply(self, panel, weights, sums);
     }
 
@@ -171,7 +178,7 @@ pub(crate) trait Token: Copy {
         sums: &mut [[f32; TILE]; N],
     ) {
         for (tile, sums) in tiles.into_iter().zip(sums) {
-            self.multiply_pairs::<1>(row.as_chunks().0, tile, std::array::from_mut(sums));
+            self.multiply_pairs::<1>(row.as_chunks().0, tile, Ahead::NOTHING, std::array::from_mut(sums));
         }
     }
 

@@ -5,9 +5,47 @@
 #[cfg(kernels = "x86_64")]
 const AHEAD: usize = 1024;
 
+/// Bytes of a line.
+const LINE: usize = 64;
+
 /// Steps of a tile that a row takes before it goes on to the next tile: their lines lie side by side.
-#[cfg(kernels = "x86_64")]
 pub(super) const RUN: usize = 4;
+
+/// How many lines [`Ahead`] asks for at most with each [`RUN`] of steps: as many as those steps read.
+const MOST_LINES: usize = 8;
+
+/// Bytes that a product reads later, and that it asks for into the second cache while it multiplies others: a few lines with
+/// each [`RUN`] of steps. Alone, the first rows that meet new weights wait for the last cache or for memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    start: *const u8,
+    lines: usize,
+}
+
+impl Ahead {
+    pub(crate) const NOTHING: Ahead = Ahead { start: std::ptr::null(), lines: 0 };
+
+    /// Part `index` of about `parts` equal ones of `bytes`, beside a product of `steps` steps.
+    #[inline(always)]
+    pub(crate) fn part(bytes: &[u8], steps: usize, (index, parts): (usize, usize)) -> Self {
+        let runs = (steps / RUN).max(1);
+        let lines = bytes.len().div_ceil(LINE * runs * parts.max(1)).min(MOST_LINES);
+        Ahead { start: bytes.as_ptr().wrapping_add(index * lines * runs * LINE), lines }
+    }
+
+    /// Asks for the lines that belong to the steps from `step` on, the first of a run.
+    #[inline(always)]
+    pub(super) fn ask(self, step: usize) {
+        #[cfg(kernels = "x86_64")]
+        for line in 0..self.lines {
+            let address = self.start.wrapping_add((step / RUN * self.lines + line) * LINE);
+            // SAFETY: every x86-64 processor has the instruction; it is a hint, at any address.
+            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast()) };
+        }
+        #[cfg(not(kernels = "x86_64"))]
+        let _ = (self, step);
+    }
+}
 
 /// Says that a line will soon be read or written.
 #[inline(always)]
@@ -26,7 +64,7 @@ pub(super) fn near(address: *const i8) {
 #[cfg(kernels = "x86_64")]
 #[inline(always)]
 pub(super) fn far(address: *const u8, len: usize) {
-    for line in (0..len).step_by(64) {
+    for line in (0..len).step_by(LINE) {
         let address = address.wrapping_add(AHEAD + line).cast();
         // SAFETY: every x86-64 processor has the instruction; it is a hint, at any address.
         unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address) };

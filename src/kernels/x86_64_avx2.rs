@@ -6,6 +6,7 @@ use super::dispatch::Token;
 use super::dot::{Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
 use super::matrix::NoMatrix;
+use super::prefetch::Ahead;
 use super::x86_64::Avx2;
 use super::{
     x86_64_bf16_dot, x86_64_bitmap, x86_64_dot, x86_64_float, x86_64_int4, x86_64_int4_float, x86_64_places,
@@ -28,10 +29,11 @@ impl Token for Avx2 {
         self,
         panel: &[[f32; R]],
         weights: &[[f32; TILE]],
+        ahead: Ahead,
         sums: &mut [[f32; TILE]; R],
     ) {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_float::multiply_panel_avx2(panel, weights, sums) }
+        unsafe { x86_64_float::multiply_panel_avx2(panel, weights, ahead, sums) }
     }
 
     #[inline(always)]
@@ -64,6 +66,7 @@ impl Token for Avx2 {
         self,
         panel: &[[Pair; R]],
         weights: &[[StoredPair; TILE]],
+        _ahead: Ahead,
         sums: &mut [[f32; TILE]; R],
     ) {
         // SAFETY: the token proves the features.

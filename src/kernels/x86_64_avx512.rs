@@ -5,6 +5,7 @@ use super::cast;
 use super::dispatch::{Token, interleave};
 use super::dot::{BLOCK, Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
+use super::prefetch::Ahead;
 use super::x86_64::Avx512;
 use super::x86_64_amx::Tiles;
 use super::{
@@ -33,10 +34,11 @@ impl Token for Avx512 {
         self,
         panel: &[[f32; R]],
         weights: &[[f32; TILE]],
+        ahead: Ahead,
         sums: &mut [[f32; TILE]; R],
     ) {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_float::multiply_panel_avx512(panel, weights, sums) }
+        unsafe { x86_64_float::multiply_panel_avx512(panel, weights, ahead, sums) }
     }
 
     #[inline(always)]
@@ -57,11 +59,12 @@ impl Token for Avx512 {
         panel: &[[f32; R]],
         weights: DType,
         stored: &[u8],
+        ahead: Ahead,
         widened: &mut [[f32; TILE]],
         sums: &mut [[f32; TILE]; R],
     ) {
         // SAFETY: the token proves the features.
-        unsafe { x86_64_float::multiply_stored_avx512(panel, weights, stored, widened, sums) }
+        unsafe { x86_64_float::multiply_stored_avx512(panel, weights, stored, ahead, widened, sums) }
     }
 
     #[inline(always)]
@@ -82,11 +85,12 @@ impl Token for Avx512 {
         self,
         panel: &[[Pair; R]],
         weights: &[[StoredPair; TILE]],
+        ahead: Ahead,
         sums: &mut [[f32; TILE]; R],
     ) {
         if x86_64_bf16_dot::has_bf16_dot() {
             // SAFETY: the token proves AVX-512F, and the processor has AVX-512 BF16.
-            unsafe { x86_64_bf16_dot::multiply(panel, weights, sums) }
+            unsafe { x86_64_bf16_dot::multiply(panel, weights, ahead, sums) }
         } else {
             // SAFETY: the token proves the features.
             unsafe { x86_64_bf16_dot::multiply_widened(panel, weights, sums) }

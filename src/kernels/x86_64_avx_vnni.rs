@@ -5,6 +5,7 @@ use super::dispatch::Token;
 use super::dot::{BLOCK, Group, LANES, List, RowBlock, TILE};
 use super::int4::{Int4Row, Int4Tile, Nibbles};
 use super::matrix::NoMatrix;
+use super::prefetch::Ahead;
 use super::x86_64::AvxVnni;
 use super::{x86_64_channels, x86_64_dot_avx_vnni, x86_64_int4};
 use crate::element::DType;
@@ -24,9 +25,10 @@ impl Token for AvxVnni {
         self,
         panel: &[[f32; R]],
         weights: &[[f32; TILE]],
+        ahead: Ahead,
         sums: &mut [[f32; TILE]; R],
     ) {
-        self.avx2().multiply_panel(panel, weights, sums);
+        self.avx2().multiply_panel(panel, weights, ahead, sums);
     }
 
     #[inline(always)]
@@ -56,9 +58,10 @@ impl Token for AvxVnni {
         self,
         panel: &[[Pair; R]],
         weights: &[[StoredPair; TILE]],
+        ahead: Ahead,
         sums: &mut [[f32; TILE]; R],
     ) {
-        self.avx2().multiply_pairs(panel, weights, sums);
+        self.avx2().multiply_pairs(panel, weights, ahead, sums);
     }
 
     #[inline(always)]

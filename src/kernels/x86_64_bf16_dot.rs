@@ -13,7 +13,7 @@
 
 use super::bf16_dot::{Pair, StoredPair};
 use super::dot::TILE;
-use super::prefetch::{self, RUN, for_runs};
+use super::prefetch::{self, Ahead, RUN, for_runs};
 use std::arch::x86_64::*;
 
 /// Whether the processor has the instruction, besides what the AVX-512 token proves.
@@ -52,22 +52,28 @@ unsafe fn broadcast(pair: *const Pair) -> __m512bh {
 pub(super) unsafe fn multiply<const R: usize>(
     panel: &[[Pair; R]],
     weights: &[[StoredPair; TILE]],
+    ahead: Ahead,
     sums: &mut [[f32; TILE]; R],
 ) {
-    // SAFETY: the caller vouches for the features; each load and store takes half of the 128 bytes of an element of `weights`
-    // or of `sums`, or a pair of `panel`, at any alignment.
+    // SAFETY: the caller vouches for the features; `k` is below the lengths of `panel` and `weights`; each load and store takes half
+    // of the 128 bytes of an element of `weights` or of `sums`, or one of the `R` pairs of an element of `panel`, at any alignment.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); 2]; R];
         for r in 0..R {
             acc[r] = [_mm512_loadu_ps(sums[r].as_ptr()), _mm512_loadu_ps(sums[r].as_ptr().add(16))];
         }
-        for (rows, weights) in panel.iter().zip(weights) {
-            let w = [load(weights.as_ptr()), load(weights.as_ptr().add(16))];
-            for r in 0..R {
-                let x = broadcast(&rows[r]);
-                acc[r] = [_mm512_dpbf16_ps(acc[r][0], x, w[0]), _mm512_dpbf16_ps(acc[r][1], x, w[1])];
+        for_runs!(panel.len().min(weights.len()), RUN, |first, count| {
+            ahead.ask(first);
+            for k in first..first + count {
+                let rows = panel.as_ptr().add(k).cast::<Pair>();
+                let weights = weights.as_ptr().add(k).cast::<StoredPair>();
+                let w = [load(weights), load(weights.add(16))];
+                for r in 0..R {
+                    let x = broadcast(rows.add(r));
+                    acc[r] = [_mm512_dpbf16_ps(acc[r][0], x, w[0]), _mm512_dpbf16_ps(acc[r][1], x, w[1])];
+                }
             }
-        }
+        });
         for r in 0..R {
             _mm512_storeu_ps(sums[r].as_mut_ptr(), acc[r][0]);
             _mm512_storeu_ps(sums[r].as_mut_ptr().add(16), acc[r][1]);

@@ -11,7 +11,7 @@
 )]
 
 use super::dot::{LANES, TILE};
-use super::prefetch::{self, RUN, for_runs};
+use super::prefetch::{self, Ahead, RUN, for_runs};
 use crate::element::DType;
 use std::arch::x86_64::*;
 
@@ -21,22 +21,27 @@ use std::arch::x86_64::*;
 pub(super) unsafe fn multiply_panel_avx512<const R: usize>(
     panel: &[[f32; R]],
     weights: &[[f32; TILE]],
+    ahead: Ahead,
     sums: &mut [[f32; TILE]; R],
 ) {
-    // SAFETY: the caller vouches for the features; each load and store takes half of the 128 bytes of an element of `weights`
-    // or of `sums`, at any alignment.
+    // SAFETY: the caller vouches for the features; `k` is below the lengths of `panel` and `weights`, and `r` below the `R` floats
+    // of an element of `panel`; each vector is half of the 128 bytes of an element of `weights` or of `sums`, at any alignment.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); 2]; R];
         for r in 0..R {
             acc[r] = [_mm512_loadu_ps(sums[r].as_ptr()), _mm512_loadu_ps(sums[r].as_ptr().add(16))];
         }
-        for (rows, weights) in panel.iter().zip(weights) {
-            let w = [_mm512_loadu_ps(weights.as_ptr()), _mm512_loadu_ps(weights.as_ptr().add(16))];
-            for r in 0..R {
-                let x = _mm512_set1_ps(rows[r]);
-                acc[r] = [_mm512_fmadd_ps(x, w[0], acc[r][0]), _mm512_fmadd_ps(x, w[1], acc[r][1])];
+        for_runs!(panel.len().min(weights.len()), RUN, |first, count| {
+            ahead.ask(first);
+            for k in first..first + count {
+                let (rows, weights) = (panel.as_ptr().add(k).cast::<f32>(), weights.as_ptr().add(k).cast());
+                let w = [_mm512_loadu_ps(weights), _mm512_loadu_ps(weights.add(16))];
+                for r in 0..R {
+                    let x = _mm512_set1_ps(*rows.add(r));
+                    acc[r] = [_mm512_fmadd_ps(x, w[0], acc[r][0]), _mm512_fmadd_ps(x, w[1], acc[r][1])];
+                }
             }
-        }
+        });
         for r in 0..R {
             _mm512_storeu_ps(sums[r].as_mut_ptr(), acc[r][0]);
             _mm512_storeu_ps(sums[r].as_mut_ptr().add(16), acc[r][1]);
@@ -53,6 +58,7 @@ pub(super) unsafe fn multiply_stored_avx512<const R: usize>(
     panel: &[[f32; R]],
     weights: DType,
     stored: &[u8],
+    ahead: Ahead,
     widened: &mut [[f32; TILE]],
     sums: &mut [[f32; TILE]; R],
 ) {
@@ -60,12 +66,12 @@ pub(super) unsafe fn multiply_stored_avx512<const R: usize>(
     unsafe {
         match weights {
             DType::F32 => {
-                stored_avx512::<4, R>(panel, stored, widened, sums, |at| _mm512_loadu_ps(at.cast()))
+                stored_avx512::<4, R>(panel, stored, ahead, widened, sums, |at| _mm512_loadu_ps(at.cast()))
             }
-            DType::F16 => stored_avx512::<2, R>(panel, stored, widened, sums, |at| {
+            DType::F16 => stored_avx512::<2, R>(panel, stored, ahead, widened, sums, |at| {
                 _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()))
             }),
-            DType::Bf16 => stored_avx512::<2, R>(panel, stored, widened, sums, |at| {
+            DType::Bf16 => stored_avx512::<2, R>(panel, stored, ahead, widened, sums, |at| {
                 let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
             }),
@@ -81,29 +87,35 @@ pub(super) unsafe fn multiply_stored_avx512<const R: usize>(
 unsafe fn stored_avx512<const SIZE: usize, const R: usize>(
     panel: &[[f32; R]],
     stored: &[u8],
+    ahead: Ahead,
     widened: &mut [[f32; TILE]],
     sums: &mut [[f32; TILE]; R],
     load: impl Fn(*const u8) -> __m512,
 ) {
     let len = panel.len().min(stored.len() / (TILE * SIZE)).min(widened.len());
-    // SAFETY: the caller vouches for the features; `k` is below `len`, so the two loads stay within the `TILE * SIZE` bytes
-    // of element `k` of `stored`; the others, and the stores, take half of the 128 bytes of an element of `widened` or of
-    // `sums`; all at any alignment.
+    // SAFETY: the caller vouches for the features; `k` is below `len`, so it is an element of `panel`, of which `r` is one of `R`
+    // floats, and the two loads stay within the `TILE * SIZE` bytes of element `k` of `stored`; the others, and the stores, take
+    // half of the 128 bytes of an element of `widened` or of `sums`; all at any alignment.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); 2]; R];
         for r in 0..R {
             acc[r] = [_mm512_loadu_ps(sums[r].as_ptr()), _mm512_loadu_ps(sums[r].as_ptr().add(16))];
         }
-        for (k, (rows, widened)) in panel.iter().zip(widened).enumerate().take(len) {
-            let at = stored.as_ptr().add(k * TILE * SIZE);
-            let w = [load(at), load(at.add(16 * SIZE))];
-            _mm512_storeu_ps(widened.as_mut_ptr(), w[0]);
-            _mm512_storeu_ps(widened.as_mut_ptr().add(16), w[1]);
-            for r in 0..R {
-                let x = _mm512_set1_ps(rows[r]);
-                acc[r] = [_mm512_fmadd_ps(x, w[0], acc[r][0]), _mm512_fmadd_ps(x, w[1], acc[r][1])];
+        for_runs!(len, RUN, |first, count| {
+            ahead.ask(first);
+            for k in first..first + count {
+                let at = stored.as_ptr().add(k * TILE * SIZE);
+                let w = [load(at), load(at.add(16 * SIZE))];
+                let widened = widened.as_mut_ptr().add(k).cast();
+                _mm512_storeu_ps(widened, w[0]);
+                _mm512_storeu_ps(widened.add(16), w[1]);
+                let rows = panel.as_ptr().add(k).cast::<f32>();
+                for r in 0..R {
+                    let x = _mm512_set1_ps(*rows.add(r));
+                    acc[r] = [_mm512_fmadd_ps(x, w[0], acc[r][0]), _mm512_fmadd_ps(x, w[1], acc[r][1])];
+                }
             }
-        }
+        });
         for r in 0..R {
             _mm512_storeu_ps(sums[r].as_mut_ptr(), acc[r][0]);
             _mm512_storeu_ps(sums[r].as_mut_ptr().add(16), acc[r][1]);
@@ -117,6 +129,7 @@ unsafe fn stored_avx512<const SIZE: usize, const R: usize>(
 pub(super) unsafe fn multiply_panel_avx2<const R: usize>(
     panel: &[[f32; R]],
     weights: &[[f32; TILE]],
+    ahead: Ahead,
     sums: &mut [[f32; TILE]; R],
 ) {
     // Two halves of a tile: 8 registers of sums for four rows.
@@ -128,14 +141,20 @@ pub(super) unsafe fn multiply_panel_avx2<const R: usize>(
                 let sums = sums[r].as_ptr().add(half);
                 acc[r] = [_mm256_loadu_ps(sums), _mm256_loadu_ps(sums.add(8))];
             }
-            for (rows, weights) in panel.iter().zip(weights) {
-                let weights = weights.as_ptr().add(half);
-                let w = [_mm256_loadu_ps(weights), _mm256_loadu_ps(weights.add(8))];
-                for r in 0..R {
-                    let x = _mm256_set1_ps(rows[r]);
-                    acc[r] = [_mm256_fmadd_ps(x, w[0], acc[r][0]), _mm256_fmadd_ps(x, w[1], acc[r][1])];
+            for_runs!(panel.len().min(weights.len()), RUN, |first, count| {
+                if half == 0 {
+                    ahead.ask(first);
                 }
-            }
+                for k in first..first + count {
+                    let rows = panel.as_ptr().add(k).cast::<f32>();
+                    let weights = weights.as_ptr().add(k).cast::<f32>().add(half);
+                    let w = [_mm256_loadu_ps(weights), _mm256_loadu_ps(weights.add(8))];
+                    for r in 0..R {
+                        let x = _mm256_set1_ps(*rows.add(r));
+                        acc[r] = [_mm256_fmadd_ps(x, w[0], acc[r][0]), _mm256_fmadd_ps(x, w[1], acc[r][1])];
+                    }
+                }
+            });
             for r in 0..R {
                 let sums = sums[r].as_mut_ptr().add(half);
                 _mm256_storeu_ps(sums, acc[r][0]);

@@ -13,7 +13,7 @@ use super::scratch::Scratch;
 use crate::context::Context;
 use crate::element::Element;
 use crate::element::private::FloatView;
-use crate::kernels::{Operation, Pair, StackBuffer, StoredPair, TileMut, Token, for_each_tile};
+use crate::kernels::{Ahead, Operation, Pair, StackBuffer, StoredPair, TileMut, Token, for_each_tile};
 use half::bf16;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
@@ -165,11 +165,16 @@ impl<Y: Operand> Operation for Multiply<'_, Y> {
                 loop {
                     let end = (first + DEPTH).min(places);
                     let weights = tile.get(first..end).unwrap_or_default();
+                    let next = self.layer.values((index * places + end) * size_of::<[StoredPair; TILE]>());
+                    let next = next.get(..size_of_val(weights)).unwrap_or_default();
                     for block in (0..below).step_by(T::ROWS) {
                         for panel in Cut::Halved(T::ROWS).panels(below - block) {
                             let at = block + panel.first;
                             let sums = sums.get_mut(at..).unwrap_or_default();
-                            let step = Step { row: top + at, start, first, bias: &bias, weights, sums };
+                            let part = (block / T::ROWS, below.div_ceil(T::ROWS));
+                            let ahead = Ahead::part(next, end - first, part);
+                            let step =
+                                Step { row: top + at, start, first, bias: &bias, weights, ahead, sums };
                             match panel.width {
                                 8 => self.multiply::<T, 8>(token, x, step),
                                 4 => self.multiply::<T, 4>(token, x, step),
@@ -205,6 +210,7 @@ struct Step<'a> {
     first: usize,
     bias: &'a [f32; TILE],
     weights: &'a [[StoredPair; TILE]],
+    ahead: Ahead,
     /// Sums of rows that wait for more inputs, from the panel's first on.
     sums: &'a mut [[f32; TILE]],
 }
@@ -214,7 +220,7 @@ impl<Y: Operand> Multiply<'_, Y> {
     #[inline(always)]
     fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[Pair], step: Step<'_>) {
         let places = self.layer.places();
-        let Step { row, start, first, bias, weights, sums } = step;
+        let Step { row, start, first, bias, weights, ahead, sums } = step;
         let panel = x.get(row * places..(row + R) * places).unwrap_or_default().as_chunks::<R>().0;
         let panel = panel.get(first..).unwrap_or_default();
         let whole = first + weights.len() >= places;
@@ -225,7 +231,7 @@ impl<Y: Operand> Multiply<'_, Y> {
             Some(sums) if first > 0 => *sums,
             _ => [[0.0; TILE]; R],
         };
-        token.multiply_pairs(panel, weights, &mut kept);
+        token.multiply_pairs(panel, weights, ahead, &mut kept);
         if !whole {
             if let Some(sums) = sums.first_chunk_mut::<R>() {
                 *sums = kept;

@@ -8,7 +8,9 @@ use super::operand::Operand;
 use super::panels::Cut;
 use crate::context::Context;
 use crate::element::{DType, Element};
-use crate::kernels::{Codes, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile};
+use crate::kernels::{
+    Ahead, Codes, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile,
+};
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
 
@@ -157,6 +159,8 @@ impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
                 loop {
                     let end = (first + depth).min(inputs);
                     let stored = tile.get(bytes_of(first)..bytes_of(end)).unwrap_or_default();
+                    let next = tile.get(bytes_of(end)..).unwrap_or_default();
+                    let next = next.get(..stored.len()).unwrap_or_default();
                     for block in (0..below).step_by(T::ROWS) {
                         for panel in Cut::Halved(T::ROWS).panels(below - block) {
                             let at = block + panel.first;
@@ -165,12 +169,14 @@ impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
                                 _ if at == 0 => Weights::Stored(stored, &mut *widened),
                                 _ => Weights::Ready(widened.get(..end - first).unwrap_or_default()),
                             };
+                            let part = (block / T::ROWS, below.div_ceil(T::ROWS));
                             let step = Step {
                                 row: top + at,
                                 start,
                                 first,
                                 bias: &bias,
                                 weights,
+                                ahead: Ahead::part(next, end - first, part),
                                 sums: sums.get_mut(at..).unwrap_or_default(),
                             };
                             match panel.width {
@@ -208,6 +214,7 @@ struct Step<'a> {
     first: usize,
     bias: &'a [f32; TILE],
     weights: Weights<'a>,
+    ahead: Ahead,
     /// Sums of rows that wait for more inputs, from the panel's first on.
     sums: &'a mut [[f32; TILE]],
 }
@@ -217,7 +224,7 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
     #[inline(always)]
     fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[f32], step: Step<'_>) {
         let inputs = self.layer.in_features();
-        let Step { row, start, first, bias, weights, sums } = step;
+        let Step { row, start, first, bias, weights, ahead, sums } = step;
         let panel = x.get(row * inputs..(row + R) * inputs).unwrap_or_default().as_chunks::<R>().0;
         let panel = panel.get(first..).unwrap_or_default();
         let len = match &weights {
@@ -233,9 +240,9 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
             _ => [[0.0; TILE]; R],
         };
         match weights {
-            Weights::Ready(weights) => token.multiply_panel(panel, weights, &mut kept),
+            Weights::Ready(weights) => token.multiply_panel(panel, weights, ahead, &mut kept),
             Weights::Stored(stored, widened) => {
-                token.multiply_stored(panel, W::DTYPE, stored, widened, &mut kept);
+                token.multiply_stored(panel, W::DTYPE, stored, ahead, widened, &mut kept);
             }
         }
         if !whole {
