@@ -45,8 +45,7 @@ pub(crate) trait Token: Copy {
     /// Whether a kernel that keeps sums in registers has 32 of them, else 16: for how many rows at a time it runs best.
     const WIDE: bool = false;
 
-    /// The most rows for which [`multiply_panel`](Token::multiply_panel) keeps all sums in registers: a power of two, at most
-    /// 8.
+    /// The most rows for which [`multiply_panel`](Token::multiply_panel) keeps all sums in registers: 4, 8 or 12.
     const ROWS: usize = 4;
 
     /// Whether [`multiply_panel`](Token::multiply_panel) reads the weights once: then they may as well come from the second

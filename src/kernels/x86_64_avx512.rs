@@ -20,7 +20,7 @@ impl Token for Avx512 {
     type Staged = u8;
     type Matrix = Tiles;
     const WIDE: bool = true;
-    const ROWS: usize = 8;
+    const ROWS: usize = 12;
     const ONE_PASS: bool = true;
     const PANEL: usize = 16;
 
@@ -312,9 +312,9 @@ impl Token for Avx512 {
     #[inline(always)]
     fn interleave<const R: usize>(self, rows: [&[[u8; 4]]; R], panel: &mut [[[u8; 4]; R]], step: usize) {
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len().div_ceil(step));
-        // 16 vectors of 16 elements: of eight rows, those of two stretches.
+        // 16 vectors of 16 elements: of eight rows, those of two stretches; of twelve, four hold nothing.
         let stretches = match R {
-            16 => 1,
+            16 | 12 => 1,
             8 => 2,
             _ => return interleave(rows, panel, step),
         };
@@ -333,11 +333,16 @@ impl Token for Avx512 {
                 let vectors = transpose(vectors);
                 let start = panel.as_mut_ptr().add(first * step);
                 for (c, vector) in vectors.into_iter().enumerate() {
-                    if stretches == 1 {
+                    if R == 16 {
                         _mm512_storeu_si512(start.add(c * step).cast(), vector);
+                        continue;
+                    }
+                    let high = _mm512_extracti64x4_epi64::<1>(vector);
+                    _mm256_storeu_si256(start.add(c * step).cast(), _mm512_castsi512_si256(vector));
+                    if R == 12 {
+                        let at = start.add(c * step).cast::<__m128i>().add(2);
+                        _mm_storeu_si128(at, _mm256_castsi256_si128(high));
                     } else {
-                        let high = _mm512_extracti64x4_epi64::<1>(vector);
-                        _mm256_storeu_si256(start.add(c * step).cast(), _mm512_castsi512_si256(vector));
                         _mm256_storeu_si256(start.add((16 + c) * step).cast(), high);
                     }
                 }

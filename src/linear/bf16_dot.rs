@@ -3,7 +3,7 @@
 //! What takes pairs as one number is otherwise as dense f32.
 
 use super::activations::{CHUNK, Row, contiguous};
-use super::dense::{self, READY_DEPTH as DEPTH, ROWS};
+use super::dense::{self, FLOAT_ROWS, READY_DEPTH as DEPTH};
 use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::TILE;
@@ -25,7 +25,7 @@ pub(super) fn bf16_dot<Y: Operand>(
     y: ArrayViewMut2<'_, Y>,
     mut scratch: Scratch<'_>,
 ) {
-    let (cut, places) = (dense::cut(context), layer.places());
+    let (cut, places) = (dense::cut(context, x.rows()), layer.places());
     let room = if x.rows() == 1 { 1 } else { cut.room(x.rows()) };
     let pairs = scratch.take(room * places);
     match x {
@@ -34,9 +34,9 @@ pub(super) fn bf16_dot<Y: Operand>(
         FloatView::Bf16(x) => turn(context, &x, cut, pairs),
     }
     let (epilogue, x) = (Epilogue::of(layer), &*pairs);
-    let piece = dense::float_piece(y.dim(), places);
+    let piece = dense::float_piece(y.nrows(), places);
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Multiply { layer, epilogue, x, at, tile });
+        context.isa().run(Multiply { layer, epilogue, x, cut, at, tile });
     });
 }
 
@@ -70,7 +70,8 @@ impl<X: Element> Operation for Turn<'_, '_, X> {
             let (columns, rest) = out.split_at_mut((places * panel.width).min(out.len()));
             out = rest;
             match panel.width {
-                8 => turn_panel::<X, T, 8>(token, x, first, panel, columns),
+                12 if T::ROWS >= 12 => turn_panel::<X, T, 12>(token, x, first, panel, columns),
+                8 if T::ROWS >= 8 => turn_panel::<X, T, 8>(token, x, first, panel, columns),
                 4 => turn_panel::<X, T, 4>(token, x, first, panel, columns),
                 2 => turn_panel::<X, T, 2>(token, x, first, panel, columns),
                 _ => turn_panel::<X, T, 1>(token, x, first, panel, columns),
@@ -133,6 +134,7 @@ struct Multiply<'a, Y> {
     layer: &'a PackedLinear<'a>,
     epilogue: Epilogue,
     x: &'a [Pair],
+    cut: Cut,
     at: (usize, usize),
     tile: TileMut<'a, Y>,
 }
@@ -153,40 +155,37 @@ impl<Y: Operand> Operation for Multiply<'_, Y> {
                 done = self.row::<T, 4, false>(token, x, done);
             }
         }
-        let mut sums = StackBuffer::<_, ROWS>::new();
+        let mut sums = StackBuffer::<_, FLOAT_ROWS>::new();
         let sums = sums.filled(if places > DEPTH { rows } else { 0 }, [0.0; TILE]);
         for start in (done..self.tile.cols()).step_by(TILE) {
             let index = (self.at.1 + start) / TILE;
             let tile = pairs_of(self.layer, index);
             let bias = numbers(self.layer.bias(), index);
-            for top in (0..rows).step_by(ROWS) {
-                let below = (rows - top).min(ROWS);
-                let mut first = 0;
-                loop {
-                    let end = (first + DEPTH).min(places);
-                    let weights = tile.get(first..end).unwrap_or_default();
-                    let next = self.layer.values((index * places + end) * size_of::<[StoredPair; TILE]>());
-                    let next = next.get(..size_of_val(weights)).unwrap_or_default();
-                    for block in (0..below).step_by(T::ROWS) {
-                        for panel in Cut::Halved(T::ROWS).panels(below - block) {
-                            let at = block + panel.first;
-                            let sums = sums.get_mut(at..).unwrap_or_default();
-                            let part = (block / T::ROWS, below.div_ceil(T::ROWS));
-                            let ahead = Ahead::part(next, end - first, part);
-                            let step =
-                                Step { row: top + at, start, first, bias: &bias, weights, ahead, sums };
-                            match panel.width {
-                                8 => self.multiply::<T, 8>(token, x, step),
-                                4 => self.multiply::<T, 4>(token, x, step),
-                                2 => self.multiply::<T, 2>(token, x, step),
-                                _ => self.multiply::<T, 1>(token, x, step),
-                            }
+            let mut first = 0;
+            loop {
+                let end = (first + DEPTH).min(places);
+                let weights = tile.get(first..end).unwrap_or_default();
+                let next = self.layer.values((index * places + end) * size_of::<[StoredPair; TILE]>());
+                let next = next.get(..size_of_val(weights)).unwrap_or_default();
+                for block in (0..rows).step_by(self.cut.most()) {
+                    for panel in self.cut.panels(rows - block) {
+                        let at = block + panel.first;
+                        let sums = sums.get_mut(at..).unwrap_or_default();
+                        let part = (block / self.cut.most(), rows.div_ceil(self.cut.most()));
+                        let ahead = Ahead::part(next, end - first, part);
+                        let step = Step { row: at, start, first, bias: &bias, weights, ahead, sums };
+                        match panel.width {
+                            12 if T::ROWS >= 12 => self.multiply::<T, 12>(token, x, step),
+                            8 if T::ROWS >= 8 => self.multiply::<T, 8>(token, x, step),
+                            4 => self.multiply::<T, 4>(token, x, step),
+                            2 => self.multiply::<T, 2>(token, x, step),
+                            _ => self.multiply::<T, 1>(token, x, step),
                         }
                     }
-                    first = end;
-                    if first >= places {
-                        break;
-                    }
+                }
+                first = end;
+                if first >= places {
+                    break;
                 }
             }
         }

@@ -14,8 +14,11 @@ use crate::kernels::{
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
 
-/// Rows of a piece, a multiple of every panel's. Also how many sums a product keeps on the stack.
+/// Rows of a piece of a product of codes, a multiple of every panel's. Also how many sums a product keeps on the stack.
 pub(super) const ROWS: usize = 128;
+
+/// The same of a product of floats.
+pub(super) const FLOAT_ROWS: usize = 144;
 
 /// Inputs that a float product takes at a time where their weights, in f32, are to fit the first cache.
 const DEPTH: usize = 128;
@@ -23,15 +26,13 @@ const DEPTH: usize = 128;
 /// Inputs whose widened weights a float product keeps on the stack: more of them, and fewer sums wait in memory.
 const WIDENED_DEPTH: usize = 256;
 
-/// Inputs that a float product takes at a time of weights that are f32 where they lie: they stay in the second cache.
-pub(super) const READY_DEPTH: usize = 2048;
+/// Inputs that a float product takes at a time of weights that are f32 where they lie: they stay in the second cache, beside as
+/// many that come next and the rows.
+pub(super) const READY_DEPTH: usize = 512;
 
 /// Bytes of weights that a last cache is not likely to keep. From memory, eight streams come faster than four, and weights that
 /// are asked for ahead; from a cache, both are slower.
 const FAR: usize = 36 << 20;
-
-/// How many pieces are left for threads to share before pieces of float products have more than [`ROWS`] rows.
-const PIECES: usize = 256;
 
 /// Up to how many groups of inputs a matrix unit takes at once: the weights of a tile and of the rows that pass by fit the first cache.
 const MATRIX_DEPTH: usize = 256;
@@ -69,31 +70,32 @@ pub(super) fn is_far(layer: &PackedLinear<'_>) -> bool {
     layer.values(0).len() >= FAR
 }
 
-/// The [`piece`] of a float product. Each block of rows reads all weights anew, so blocks
-/// are larger where many pieces remain.
-pub(super) fn float_piece((rows, outputs): (usize, usize), inputs: usize) -> (usize, usize) {
-    let (mut most, cols) = piece(rows, inputs);
-    while most < 4 * ROWS && rows.div_ceil(2 * most) * outputs.div_ceil(cols) >= PIECES {
-        most *= 2;
-    }
-    (most, cols)
+/// The [`piece`] of a float product: not more rows than the second cache holds, and weights, read anew for each, are asked for ahead.
+pub(super) fn float_piece(rows: usize, inputs: usize) -> (usize, usize) {
+    (FLOAT_ROWS, piece(rows, inputs).1)
 }
 
 /// The most rows that lie side by side, on any instruction set.
-pub(super) const MOST_ROWS: usize = 8;
+pub(super) const MOST_ROWS: usize = 12;
 
-/// How rows of `x` are laid side by side for [`float`] on the instruction set.
-pub(super) fn cut(context: &Context) -> Cut {
-    context.isa().run(Rows)
+/// For how many rows there must be room to lay `rows` side by side, on any instruction set: in panels of 4 or 8, or of 12.
+pub(super) fn room(rows: usize) -> Option<usize> {
+    Some(rows.checked_next_multiple_of(8)?.max(rows.checked_next_multiple_of(MOST_ROWS)?))
 }
 
-struct Rows;
+/// How `rows` rows of `x` are laid side by side for [`float`] on the instruction set.
+pub(super) fn cut(context: &Context, rows: usize) -> Cut {
+    context.isa().run(Rows(rows))
+}
+
+struct Rows(usize);
 
 impl Operation for Rows {
     type Output = Cut;
     #[inline(always)]
     fn run<T: Token>(self, _token: T) -> Cut {
-        Cut::Halved(T::ROWS)
+        // Two panels of eight rather than one of twelve and the rest.
+        Cut::Halved(if self.0 <= 16 { T::ROWS.min(8) } else { T::ROWS })
     }
 }
 
@@ -105,9 +107,10 @@ pub(super) fn float<W: Element, Y: Operand>(
     y: ArrayViewMut2<'_, Y>,
 ) {
     let epilogue = Epilogue::of(layer);
-    let piece = float_piece(y.dim(), layer.in_features());
+    let piece = float_piece(y.nrows(), layer.in_features());
+    let cut = cut(context, y.nrows());
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Float::<W, Y> { layer, epilogue, turned, at, tile, weights: PhantomData });
+        context.isa().run(Float::<W, Y> { layer, epilogue, turned, cut, at, tile, weights: PhantomData });
     });
 }
 
@@ -115,6 +118,7 @@ struct Float<'a, W, Y> {
     layer: &'a PackedLinear<'a>,
     epilogue: Epilogue,
     turned: &'a [f32],
+    cut: Cut,
     at: (usize, usize),
     tile: TileMut<'a, Y>,
     weights: PhantomData<W>,
@@ -147,50 +151,49 @@ impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
             (true, false) => WIDENED_DEPTH,
             (true, true) => READY_DEPTH,
         };
-        let (mut sums, mut widened) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, WIDENED_DEPTH>::new());
+        let (mut sums, mut widened) =
+            (StackBuffer::<_, FLOAT_ROWS>::new(), StackBuffer::<_, WIDENED_DEPTH>::new());
         let sums = sums.filled(if inputs > depth { rows } else { 0 }, [0.0; TILE]);
         let widened = widened.filled(if ready { 0 } else { inputs.min(depth) }, [0.0; TILE]);
         for start in (done..cols).step_by(TILE) {
             let tile = tiles.get(start / TILE * bytes_of(inputs)..).unwrap_or_default();
             let bias = numbers(self.layer.bias(), (col + start) / TILE);
-            for top in (0..rows).step_by(ROWS) {
-                let below = (rows - top).min(ROWS);
-                let mut first = 0;
-                loop {
-                    let end = (first + depth).min(inputs);
-                    let stored = tile.get(bytes_of(first)..bytes_of(end)).unwrap_or_default();
-                    let next = tile.get(bytes_of(end)..).unwrap_or_default();
-                    let next = next.get(..stored.len()).unwrap_or_default();
-                    for block in (0..below).step_by(T::ROWS) {
-                        for panel in Cut::Halved(T::ROWS).panels(below - block) {
-                            let at = block + panel.first;
-                            let weights = match bytemuck::try_cast_slice::<u8, f32>(stored) {
-                                Ok(weights) if ready => Weights::Ready(weights.as_chunks::<TILE>().0),
-                                _ if at == 0 => Weights::Stored(stored, &mut *widened),
-                                _ => Weights::Ready(widened.get(..end - first).unwrap_or_default()),
-                            };
-                            let part = (block / T::ROWS, below.div_ceil(T::ROWS));
-                            let step = Step {
-                                row: top + at,
-                                start,
-                                first,
-                                bias: &bias,
-                                weights,
-                                ahead: Ahead::part(next, end - first, part),
-                                sums: sums.get_mut(at..).unwrap_or_default(),
-                            };
-                            match panel.width {
-                                8 => self.multiply::<T, 8>(token, x, step),
-                                4 => self.multiply::<T, 4>(token, x, step),
-                                2 => self.multiply::<T, 2>(token, x, step),
-                                _ => self.multiply::<T, 1>(token, x, step),
-                            }
+            let mut first = 0;
+            loop {
+                let end = (first + depth).min(inputs);
+                let stored = tile.get(bytes_of(first)..bytes_of(end)).unwrap_or_default();
+                let next = tile.get(bytes_of(end)..).unwrap_or_default();
+                let next = next.get(..stored.len()).unwrap_or_default();
+                for block in (0..rows).step_by(self.cut.most()) {
+                    for panel in self.cut.panels(rows - block) {
+                        let at = block + panel.first;
+                        let weights = match bytemuck::try_cast_slice::<u8, f32>(stored) {
+                            Ok(weights) if ready => Weights::Ready(weights.as_chunks::<TILE>().0),
+                            _ if at == 0 => Weights::Stored(stored, &mut *widened),
+                            _ => Weights::Ready(widened.get(..end - first).unwrap_or_default()),
+                        };
+                        let part = (block / self.cut.most(), rows.div_ceil(self.cut.most()));
+                        let step = Step {
+                            row: at,
+                            start,
+                            first,
+                            bias: &bias,
+                            weights,
+                            ahead: Ahead::part(next, end - first, part),
+                            sums: sums.get_mut(at..).unwrap_or_default(),
+                        };
+                        match panel.width {
+                            12 if T::ROWS >= 12 => self.multiply::<T, 12>(token, x, step),
+                            8 if T::ROWS >= 8 => self.multiply::<T, 8>(token, x, step),
+                            4 => self.multiply::<T, 4>(token, x, step),
+                            2 => self.multiply::<T, 2>(token, x, step),
+                            _ => self.multiply::<T, 1>(token, x, step),
                         }
                     }
-                    first = end;
-                    if first >= inputs {
-                        break;
-                    }
+                }
+                first = end;
+                if first >= inputs {
+                    break;
                 }
             }
         }

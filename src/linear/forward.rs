@@ -28,11 +28,11 @@ impl PackedLinear<'_> {
         let turned = |rows: usize, cut: Cut| rows.checked_next_multiple_of(cut.most());
         let bytes = match self.format() {
             Format::Bf16Dot => {
-                let turned = rows.checked_next_multiple_of(dense::MOST_ROWS);
+                let turned = dense::room(rows);
                 turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(padded)?, 2))
             }
             _ if self.is_dense_float() => {
-                let turned = rows.checked_next_multiple_of(dense::MOST_ROWS);
+                let turned = dense::room(rows);
                 turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
             }
             Format::SparseF32 => {
@@ -285,7 +285,7 @@ impl PackedLinear<'_> {
     fn panels<'s>(&self, context: &Context, x: FloatView<'s>, mut scratch: Scratch<'s>) -> &'s [f32] {
         match x.rows() {
             1 => x.row(context, &mut scratch),
-            _ => self.turned(context, x, dense::cut(context), &mut scratch),
+            _ => self.turned(context, x, dense::cut(context, x.rows()), &mut scratch),
         }
     }
 

@@ -5,7 +5,7 @@
 //! to steps of their scale, and the float kernel does the rest. Both add in the same order, so that a row of `y` is the same
 //! in any company.
 
-use super::dense::float_piece;
+use super::dense::{self, FLOAT_ROWS};
 use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
@@ -15,9 +15,6 @@ use crate::context::Context;
 use crate::kernels::{Operation, SPAN, StackBuffer, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 
-/// Rows whose sums wait on the stack.
-const ROWS: usize = 128;
-
 /// An int4 layer; `turned` as `turn_floats` made it for [`dense::cut`](super::dense::cut), or a single row.
 pub(super) fn int4_float<Y: Operand>(
     context: &Context,
@@ -26,9 +23,10 @@ pub(super) fn int4_float<Y: Operand>(
     y: ArrayViewMut2<'_, Y>,
 ) {
     let epilogue = Epilogue::of(layer);
-    let piece = float_piece(y.dim(), layer.in_features());
+    let piece = dense::float_piece(y.nrows(), layer.in_features());
+    let cut = dense::cut(context, y.nrows());
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Int4Float { layer, epilogue, turned, at, tile });
+        context.isa().run(Int4Float { layer, epilogue, turned, cut, at, tile });
     });
 }
 
@@ -36,6 +34,7 @@ struct Int4Float<'a, Y> {
     layer: &'a PackedLinear<'a>,
     epilogue: Epilogue,
     turned: &'a [f32],
+    cut: Cut,
     at: (usize, usize),
     tile: TileMut<'a, Y>,
 }
@@ -52,40 +51,39 @@ impl<Y: Operand> Operation for Int4Float<'_, Y> {
             self.row::<T, 1>(token, x, done);
             return;
         }
-        let (mut sums, mut steps) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, SPAN>::new());
+        let (mut sums, mut steps) = (StackBuffer::<_, FLOAT_ROWS>::new(), StackBuffer::<_, SPAN>::new());
         let steps = steps.filled(inputs.min(SPAN), [0.0; TILE]);
         for start in (0..self.tile.cols()).step_by(TILE) {
             let index = (self.at.1 + start) / TILE;
             let tile = self.layer.int4_tile(index);
             let bias = numbers::<f32, TILE>(self.layer.bias(), index);
             let len = tile.inputs(inputs);
-            for top in (0..rows).step_by(ROWS) {
-                let sums = sums.filled((rows - top).min(ROWS), [0.0; TILE]);
-                let mut first = 0;
-                while first < len {
-                    let (group, end) = tile.span(first, len);
-                    let steps = steps.get_mut(..end - first).unwrap_or_default();
-                    let codes = tile.codes.get(first / GROUP..).unwrap_or_default();
-                    token.widen_steps(codes, &tile.zeros(group), steps);
-                    let span = Span { first, steps, scales: &tile.scales_of(group) };
-                    for block in (0..sums.len()).step_by(T::ROWS) {
-                        for panel in Cut::Halved(T::ROWS).panels(sums.len() - block) {
-                            let at = block + panel.first;
-                            let x = x.get((top + at) * inputs..).unwrap_or_default();
-                            let sums = sums.get_mut(at..).unwrap_or_default();
-                            match panel.width {
-                                8 => span.multiply::<T, 8>(token, inputs, x, sums),
-                                4 => span.multiply::<T, 4>(token, inputs, x, sums),
-                                2 => span.multiply::<T, 2>(token, inputs, x, sums),
-                                _ => span.multiply::<T, 1>(token, inputs, x, sums),
-                            }
+            let sums = sums.filled(rows, [0.0; TILE]);
+            let mut first = 0;
+            while first < len {
+                let (group, end) = tile.span(first, len);
+                let steps = steps.get_mut(..end - first).unwrap_or_default();
+                let codes = tile.codes.get(first / GROUP..).unwrap_or_default();
+                token.widen_steps(codes, &tile.zeros(group), steps);
+                let span = Span { first, steps, scales: &tile.scales_of(group) };
+                for block in (0..rows).step_by(self.cut.most()) {
+                    for panel in self.cut.panels(rows - block) {
+                        let at = block + panel.first;
+                        let x = x.get(at * inputs..).unwrap_or_default();
+                        let sums = sums.get_mut(at..).unwrap_or_default();
+                        match panel.width {
+                            12 if T::ROWS >= 12 => span.multiply::<T, 12>(token, inputs, x, sums),
+                            8 if T::ROWS >= 8 => span.multiply::<T, 8>(token, inputs, x, sums),
+                            4 => span.multiply::<T, 4>(token, inputs, x, sums),
+                            2 => span.multiply::<T, 2>(token, inputs, x, sums),
+                            _ => span.multiply::<T, 1>(token, inputs, x, sums),
                         }
                     }
-                    first = end;
                 }
-                for (offset, sums) in sums.iter().enumerate() {
-                    self.store(token, (top + offset, start), *sums, &bias);
-                }
+                first = end;
+            }
+            for (offset, sums) in sums.iter().enumerate() {
+                self.store(token, (offset, start), *sums, &bias);
             }
         }
     }

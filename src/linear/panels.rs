@@ -14,7 +14,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 pub(super) enum Cut {
     /// Panels of so many rows; what is missing in the last has no meaning.
     Padded(usize),
-    /// Panels of so many rows, a power of two; what is left goes into panels of half as many, and so on down to one.
+    /// Panels of so many rows; what is left goes into panels of the next lower powers of two, down to one.
     Halved(usize),
 }
 
@@ -186,6 +186,10 @@ fn interleave<'a, T: Token>(
         interleave_rows::<T, 8>(token, row, 0, columns, 1);
         return 8;
     }
+    if T::ROWS == 12 && panel.width == 12 && panel.rows == 12 {
+        interleave_rows::<T, 12>(token, row, 0, columns, 1);
+        return 12;
+    }
     if !panel.width.is_multiple_of(LANES) {
         return 0;
     }
@@ -219,7 +223,7 @@ mod tests {
 
     #[test]
     fn panels_hold_every_row_once() {
-        for width in [1, 4, 16] {
+        for width in [1, 4, 12, 16] {
             for rows in 0..=width {
                 for cut in [Cut::Padded(width), Cut::Halved(width)] {
                     let mut next = 0;
@@ -234,5 +238,7 @@ mod tests {
         }
         let widths: Vec<usize> = Cut::Halved(16).panels(13).map(|panel| panel.width).collect();
         assert_eq!(widths, [8, 4, 1]);
+        let widths: Vec<usize> = Cut::Halved(12).panels(11).map(|panel| panel.width).collect();
+        assert_eq!(widths, [8, 2, 1]);
     }
 }

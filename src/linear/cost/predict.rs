@@ -124,7 +124,7 @@ impl Times {
         let per_output = header.non_zeros / header.outputs.max(1);
         let piece = match header.height {
             0 | TILE if header.format.is_integer() => dense::piece(rows, header.inputs),
-            0 => dense::float_piece((rows, header.outputs), header.places()),
+            0 => dense::float_piece(rows, header.places()),
             1 => sparse::piece(per_output, lanes(header.format, rows)),
             _ => blocks::piece(per_output, rows),
         };
