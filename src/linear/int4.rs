@@ -9,8 +9,8 @@ use super::layout::{GROUP, TILE};
 use super::operand::Operand;
 use crate::context::Context;
 use crate::kernels::{
-    Codes, Group, Int4Row, Int4Tile, Matrix, Nibbles, Operation, StackBuffer, Staged as _, TileMut, Token,
-    for_each_tile,
+    Codes, Group, Int4Row, Int4Tile, MIDDLE, Matrix, Nibbles, Operation, StackBuffer, Staged as _, TileMut,
+    Token, for_each_tile,
 };
 use ndarray::ArrayViewMut2;
 
@@ -136,11 +136,12 @@ impl<'a, Y: Operand> Int4<'a, Y> {
             let outputs = Outputs::of(self.layer, index);
             let sums = sums.filled(room, [0.0; TILE]);
             for (group, nibbles) in tile.codes.chunks(tile.depth.max(1)).enumerate() {
+                let zeros = zeros(tile, group);
                 let mut first = 0;
                 while first < nibbles.len() {
                     let depth = (nibbles.len() - first).min(DEPTH);
                     let weights = weights.get_mut(..depth).unwrap_or_default();
-                    widen_nibbles(&nibbles[first..], weights);
+                    widen_nibbles(&nibbles[first..], &zeros, weights);
                     let codes = codes.part(group * tile.depth + first, depth);
                     let is_last = first + depth == nibbles.len();
                     for (index, (products, sums)) in
@@ -148,7 +149,7 @@ impl<'a, Y: Operand> Int4<'a, Y> {
                     {
                         unit.dot(codes, 2 * index, weights, first > 0, products);
                         if is_last {
-                            self.scale::<T>(tile, group, unit, 2 * index, products, sums);
+                            scale(token, tile, group, products, sums);
                         }
                     }
                     first += depth;
@@ -160,43 +161,6 @@ impl<'a, Y: Operand> Int4<'a, Y> {
                 for (offset, sums) in sums.iter().enumerate().skip(block * unit.block() - begin) {
                     self.tile.expect_store((begin + offset + 8, 1), (start, TILE));
                     self.finish(token, *sums, &outputs, begin + offset, start);
-                }
-            }
-        }
-    }
-
-    /// Adds the products of a group, of blocks from `first` on, to the sums.
-    #[inline(always)]
-    fn scale<T: Token>(
-        &self,
-        tile: Int4Tile<'_>,
-        group: usize,
-        unit: &T::Matrix,
-        first: usize,
-        products: &[[i32; TILE]],
-        sums: &mut [[f32; TILE]],
-    ) {
-        let (rows, spans) = (self.tile.rows(), self.x.spans.count);
-        let Some(scales) = tile.scales.get(group) else { return };
-        let mut scale = [0.0; TILE];
-        for n in 0..TILE {
-            scale[n] = f32::from_le_bytes(scales[n]);
-        }
-        let zero_points = tile.zero_points.and_then(|zero_points| zero_points.get(group));
-        let blocks = products.chunks(unit.block()).zip(sums.chunks_mut(unit.block()));
-        for (block, (products, sums)) in blocks.enumerate() {
-            let row = self.at.0 + unit.start(first + block, rows);
-            let starts = self.x.sums.get(row * spans + group..).unwrap_or_default();
-            for ((products, sums), start) in
-                products.iter().zip(sums).zip(starts.iter().step_by(spans.max(1)))
-            {
-                let mut whole = *products;
-                for n in 0..TILE {
-                    let factor = zero_points.map_or(1, |zero_points| i32::from(zero_points[n]));
-                    whole[n] = whole[n].wrapping_add(start.wrapping_mul(factor));
-                }
-                for n in 0..TILE {
-                    sums[n] += whole[n] as f32 * scale[n];
                 }
             }
         }
@@ -264,14 +228,42 @@ impl<'a, Y: Operand> Int4<'a, Y> {
     }
 }
 
-/// Nibbles as int8, over the shorter of the slices.
+/// Adds the products of a group to the sums.
 #[inline(always)]
-fn widen_nibbles(nibbles: &[Nibbles], weights: &mut [[Group<i8>; TILE]]) {
+fn scale<T: Token>(
+    token: T,
+    tile: Int4Tile<'_>,
+    group: usize,
+    products: &[[i32; TILE]],
+    sums: &mut [[f32; TILE]],
+) {
+    let Some(scales) = tile.scales.get(group) else { return };
+    let scales = scales.map(f32::from_le_bytes);
+    for (products, sums) in products.iter().zip(sums) {
+        *sums = token.scaled(*products, 1.0, &scales, sums);
+    }
+}
+
+/// The nibbles that stand for 0 in a group, each four times: for the four inputs of its output.
+#[inline(always)]
+fn zeros(tile: Int4Tile<'_>, group: usize) -> [u32; TILE] {
+    const FOUR: u32 = 0x0101_0101;
+    let zero_points = tile.zero_points.and_then(|zero_points| zero_points.get(group));
+    zero_points.map_or([FOUR * u32::from(MIDDLE); TILE], |zeros| zeros.map(|zero| FOUR * u32::from(zero)))
+}
+
+/// Nibbles less those that stand for 0, as int8, over the shorter of the slices. So the unit's sums need no correction.
+#[inline(always)]
+fn widen_nibbles(nibbles: &[Nibbles], zeros: &[u32; TILE], weights: &mut [[Group<i8>; TILE]]) {
+    const HALF: usize = size_of::<Nibbles>();
+    let zeros: [[u8; HALF]; 2] = bytemuck::cast(*zeros);
     for (nibbles, weights) in nibbles.iter().zip(weights) {
-        let (low, high) = weights.as_flattened_mut().split_at_mut(size_of::<Nibbles>());
-        for byte in 0..size_of::<Nibbles>() {
-            low[byte] = (nibbles[byte] & 15) as i8;
-            high[byte] = (nibbles[byte] >> 4) as i8;
+        let halves: &mut [[u8; HALF]; 2] = bytemuck::cast_mut(weights);
+        for byte in 0..HALF {
+            halves[0][byte] = (nibbles[byte] & 15).wrapping_sub(zeros[0][byte]);
+        }
+        for byte in 0..HALF {
+            halves[1][byte] = (nibbles[byte] >> 4).wrapping_sub(zeros[1][byte]);
         }
     }
 }
