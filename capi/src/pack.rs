@@ -168,8 +168,9 @@ pub unsafe extern "C" fn tersor_pack_bf16_dot_size(
     export(|caller| dense_size(caller, context, Format::Bf16Dot, (n, k), false, out_bytes))
 }
 
-/// Packs bf16 weights for the dot product of bf16, which some processors have (AVX-512 BF16): `x` is rounded to bf16 in every call,
-/// to nearest even, products are exact, and sums are f32. Twice as many products at a time as in f32, where rows are many.
+/// Packs bf16 weights for the dot product of bf16, which some processors have (AVX-512 BF16, AMX): `x` is rounded to bf16 in every
+/// call, to nearest even, products are exact, and sums are f32. AVX-512 takes twice as many products at a time as in f32, AMX sixteen
+/// times as many: for many rows.
 ///
 /// @param weights       `n` rows of `k` weights; those that survive are finite
 /// @param mask          what it condemns counts as 0. NULL: everything survives

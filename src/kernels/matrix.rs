@@ -1,20 +1,21 @@
 //! Units that multiply blocks of rows by tiles of weights.
 
+use super::bf16_dot::{Pair, StoredPair};
 use super::dot::{Group, TILE};
 
-/// Rows of codes that a [`Matrix`] multiplies: `rows` of `len` groups each, `stride` groups apart.
+/// Rows that a [`Matrix`] multiplies, of groups of codes or of pairs of bf16: `rows` of `len` each, `stride` apart.
 #[derive(Clone, Copy)]
-pub(crate) struct Codes<'a, S> {
-    groups: &'a [Group<S>],
+pub(crate) struct Codes<'a, G> {
+    groups: &'a [G],
     pub(super) rows: usize,
     pub(super) stride: usize,
     pub(super) len: usize,
 }
 
-impl<'a, S> Codes<'a, S> {
+impl<'a, G: Copy> Codes<'a, G> {
     /// The first `rows` rows of `len` groups, one after the other; of none if there are fewer.
     #[inline(always)]
-    pub(crate) fn of(groups: &'a [Group<S>], rows: usize, len: usize) -> Self {
+    pub(crate) fn of(groups: &'a [G], rows: usize, len: usize) -> Self {
         let whole = len.checked_mul(rows).is_some_and(|needed| needed <= groups.len());
         let len = if whole { len } else { 0 };
         Codes { groups, rows, stride: len, len }
@@ -30,12 +31,12 @@ impl<'a, S> Codes<'a, S> {
 
     /// Where row `row` begins: `len` groups from there on are in the slice if `row` is below `rows`.
     #[inline(always)]
-    pub(super) fn row(&self, row: usize) -> *const Group<S> {
+    pub(super) fn row(&self, row: usize) -> *const G {
         self.groups.as_ptr().wrapping_add(row * self.stride)
     }
 }
 
-/// A unit for products of 8-bit codes, set up for the thread that holds it and for a number of rows.
+/// A unit for products of 8-bit codes, and of bf16 in pairs, set up for the thread that holds it and for a number of rows.
 ///
 /// It takes blocks of as many rows as [`block`](Matrix::block) says. Where the number of rows is no multiple of that, the last
 /// block begins earlier, and has rows of the one before once more.
@@ -56,11 +57,22 @@ pub(crate) trait Matrix<S>: Sized {
     /// blocks as `sums` have room for, from block `first` on; over the shorter of the depths.
     fn dot(
         &self,
-        codes: Codes<'_, S>,
+        codes: Codes<'_, Group<S>>,
         first: usize,
         tile: &[[Group<i8>; TILE]],
         add: bool,
         sums: &mut [[i32; TILE]],
+    );
+
+    /// As [`dot`](Matrix::dot), of bf16 in pairs: `pairs[r][k][i] * tile[k][n][i]`, summed in f32. Of 16 `k` at a time, from the first on,
+    /// the products of each `i` are added in the order of `k`, each rounded once; then the sum of these two sums is added.
+    fn dot_pairs(
+        &self,
+        pairs: Codes<'_, Pair>,
+        first: usize,
+        tile: &[[StoredPair; TILE]],
+        add: bool,
+        sums: &mut [[f32; TILE]],
     );
 }
 
@@ -76,7 +88,19 @@ impl<S> Matrix<S> for NoMatrix {
     }
 
     #[inline(always)]
-    fn dot(&self, _: Codes<'_, S>, _: usize, _: &[[Group<i8>; TILE]], _: bool, _: &mut [[i32; TILE]]) {
+    fn dot(&self, _: Codes<'_, Group<S>>, _: usize, _: &[[Group<i8>; TILE]], _: bool, _: &mut [[i32; TILE]]) {
+        match *self {}
+    }
+
+    #[inline(always)]
+    fn dot_pairs(
+        &self,
+        _: Codes<'_, Pair>,
+        _: usize,
+        _: &[[StoredPair; TILE]],
+        _: bool,
+        _: &mut [[f32; TILE]],
+    ) {
         match *self {}
     }
 }

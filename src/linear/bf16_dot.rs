@@ -3,7 +3,7 @@
 //! What takes pairs as one number is otherwise as dense f32.
 
 use super::activations::{CHUNK, Row, contiguous};
-use super::dense::{self, FLOAT_ROWS, READY_DEPTH as DEPTH};
+use super::dense::{self, FINISHED, FLOAT_ROWS, READY_DEPTH as DEPTH, ROWS};
 use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::TILE;
@@ -13,7 +13,9 @@ use super::scratch::Scratch;
 use crate::context::Context;
 use crate::element::Element;
 use crate::element::private::FloatView;
-use crate::kernels::{Ahead, Operation, Pair, StackBuffer, StoredPair, TileMut, Token, for_each_tile};
+use crate::kernels::{
+    Ahead, Codes, Matrix, Operation, Pair, StackBuffer, StoredPair, TileMut, Token, for_each_tile,
+};
 use half::bf16;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
@@ -25,8 +27,9 @@ pub(super) fn bf16_dot<Y: Operand>(
     y: ArrayViewMut2<'_, Y>,
     mut scratch: Scratch<'_>,
 ) {
-    let (cut, places) = (dense::cut(context, x.rows()), layer.places());
-    let room = if x.rows() == 1 { 1 } else { cut.room(x.rows()) };
+    let places = layer.places();
+    let (cut, piece) = context.isa().run(Layout { rows: x.rows(), places });
+    let room = cut.room(x.rows());
     let pairs = scratch.take(room * places);
     match x {
         FloatView::F32(x) => turn(context, &x, cut, pairs),
@@ -34,21 +37,37 @@ pub(super) fn bf16_dot<Y: Operand>(
         FloatView::Bf16(x) => turn(context, &x, cut, pairs),
     }
     let (epilogue, x) = (Epilogue::of(layer), &*pairs);
-    let piece = dense::float_piece(y.nrows(), places);
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Multiply { layer, epilogue, x, cut, at, tile });
     });
 }
 
+/// How rows lie side by side, and the tile of `y` that one thread computes at a time.
+struct Layout {
+    rows: usize,
+    places: usize,
+}
+
+impl Operation for Layout {
+    type Output = (Cut, (usize, usize));
+    #[inline(always)]
+    fn run<T: Token>(self, token: T) -> Self::Output {
+        // A matrix unit takes rows as they are; also a single one, which would not be the same in company else.
+        match token.matrix(self.rows) {
+            Some(_) => (Cut::Halved(1), dense::matrix_piece(self.rows.min(ROWS), self.places)),
+            None => (dense::cut::<T>(self.rows), dense::float_piece(self.rows, self.places)),
+        }
+    }
+}
+
 /// Rounds rows to bf16 and lays them side by side, as `cut` says: `turned[panel][k][row][i]`.
 fn turn(context: &Context, x: &ArrayView2<'_, impl Element>, cut: Cut, turned: &mut [Pair]) {
     let (rows, inputs) = x.dim();
-    let most = if rows == 1 { 1 } else { cut.most() };
-    let shape = (rows.div_ceil(most), inputs.div_ceil(2) * most);
+    let shape = (rows.div_ceil(cut.most()), inputs.div_ceil(2) * cut.most());
     let turned = turned.get_mut(..shape.0 * shape.1).unwrap_or_default();
     let Ok(matrix) = ArrayViewMut2::from_shape(shape, turned) else { return };
     for_each_tile(context, matrix, (1, usize::MAX), |(block, _), tile| {
-        context.isa().run(Turn { x, cut, first: block * most, tile });
+        context.isa().run(Turn { x, cut, first: block * cut.most(), tile });
     });
 }
 
@@ -146,6 +165,11 @@ impl<Y: Operand> Operation for Multiply<'_, Y> {
         let places = self.layer.places();
         let (row, rows) = (self.at.0, self.tile.rows());
         let x = self.x.get(row * places..(row + rows) * places).unwrap_or_default();
+        if T::Matrix::EXISTS
+            && let Some(unit) = token.matrix(rows)
+        {
+            return self.blocks(token, &unit, x);
+        }
         let mut done = 0;
         if rows == 1 {
             if dense::is_far(self.layer) {
@@ -215,6 +239,42 @@ struct Step<'a> {
 }
 
 impl<Y: Operand> Multiply<'_, Y> {
+    /// All rows and columns, by a matrix unit.
+    #[inline(always)]
+    fn blocks<T: Token>(&mut self, token: T, unit: &T::Matrix, x: &[Pair]) {
+        let (rows, places) = (self.tile.rows(), self.layer.places());
+        let x = Codes::of(x, rows, places);
+        let blocks = rows.div_ceil(unit.block());
+        let (most, step) = dense::matrix_steps::<T>(unit, blocks, places);
+        let mut sums = StackBuffer::<_, ROWS>::new();
+        let sums = sums.filled(most * unit.block(), [0.0; TILE]);
+        for start in (0..self.tile.cols()).step_by(TILE) {
+            let index = (self.at.1 + start) / TILE;
+            let tile = pairs_of(self.layer, index);
+            let bias = numbers(self.layer.bias(), index);
+            for first in (0..blocks).step_by(most) {
+                let count = most.min(blocks - first);
+                let sums = sums.get_mut(..count * unit.block()).unwrap_or_default();
+                self.tile.expect_store((unit.start(first, rows), FINISHED), (start, TILE));
+                let mut done = 0;
+                while done < places {
+                    let depth = dense::matrix_depth(places - done, step);
+                    let weights = tile.get(done..done + depth).unwrap_or_default();
+                    unit.dot_pairs(x.part(done, depth), first, weights, done > 0, sums);
+                    done += depth;
+                }
+                for (block, sums) in sums.chunks_exact(unit.block()).enumerate() {
+                    // The last block may begin with rows of the one before.
+                    let (row, begin) = ((first + block) * unit.block(), unit.start(first + block, rows));
+                    for (offset, sums) in sums.iter().enumerate().skip(row - begin) {
+                        self.tile.expect_store((begin + offset + FINISHED, 1), (start, TILE));
+                        self.store(token, (begin + offset, start), *sums, &bias);
+                    }
+                }
+            }
+        }
+    }
+
     /// Adds products to the sums of a panel of `R` rows, and stores them when they are whole.
     #[inline(always)]
     fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[Pair], step: Step<'_>) {

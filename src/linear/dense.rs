@@ -47,6 +47,9 @@ pub(super) const FINISHED: usize = 8;
 /// Rows of a block of a matrix unit.
 const MATRIX_ROWS: usize = 16;
 
+/// From how many rows of codes on a matrix unit is worth setting up.
+const MATRIX_FEWEST: usize = 2;
+
 /// Products in a piece where a matrix unit computes them, about.
 const MATRIX_PIECE: usize = 1 << 24;
 
@@ -84,8 +87,18 @@ pub(super) fn room(rows: usize) -> Option<usize> {
 }
 
 /// How `rows` rows of `x` are laid side by side for [`float`] on the instruction set.
-pub(super) fn cut(context: &Context, rows: usize) -> Cut {
+pub(super) fn cut_for(context: &Context, rows: usize) -> Cut {
     context.isa().run(Rows(rows))
+}
+
+/// The same, on the instruction set of a token.
+pub(super) fn cut<T: Token>(rows: usize) -> Cut {
+    // A single row needs no company; two panels of eight rather than one of twelve and the rest.
+    Cut::Halved(match rows {
+        1 => 1,
+        2..=16 => T::ROWS.min(8),
+        _ => T::ROWS,
+    })
 }
 
 struct Rows(usize);
@@ -94,8 +107,7 @@ impl Operation for Rows {
     type Output = Cut;
     #[inline(always)]
     fn run<T: Token>(self, _token: T) -> Cut {
-        // Two panels of eight rather than one of twelve and the rest.
-        Cut::Halved(if self.0 <= 16 { T::ROWS.min(8) } else { T::ROWS })
+        cut::<T>(self.0)
     }
 }
 
@@ -108,7 +120,7 @@ pub(super) fn float<W: Element, Y: Operand>(
 ) {
     let epilogue = Epilogue::of(layer);
     let piece = float_piece(y.nrows(), layer.in_features());
-    let cut = cut(context, y.nrows());
+    let cut = cut_for(context, y.nrows());
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Float::<W, Y> { layer, epilogue, turned, cut, at, tile, weights: PhantomData });
     });
@@ -319,15 +331,39 @@ impl Operation for Piece {
     type Output = (usize, usize);
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> (usize, usize) {
-        if token.matrix(self.rows).is_none() {
-            return piece(self.rows, self.inputs);
+        match unit_for_codes(token, self.rows) {
+            None => piece(self.rows, self.inputs),
+            Some(_) => matrix_piece(self.rows.min(self.most), self.inputs),
         }
-        // Each block of rows reads all weights anew.
-        let rows = self.rows.clamp(1, self.most);
-        // Weights take as long for few rows as for a block of them.
-        let products = (rows.max(MATRIX_ROWS) * TILE).saturating_mul(self.inputs.max(1));
-        (rows, MATRIX_PIECE.div_ceil(products) * TILE)
     }
+}
+
+/// The [`piece`] of products by a matrix unit.
+pub(super) fn matrix_piece(rows: usize, inputs: usize) -> (usize, usize) {
+    // Each block of rows reads all weights anew.
+    let rows = rows.max(1);
+    // Weights take as long for few rows as for a block of them.
+    let products = (rows.max(MATRIX_ROWS) * TILE).saturating_mul(inputs.max(1));
+    (rows, MATRIX_PIECE.div_ceil(products) * TILE)
+}
+
+/// The matrix unit for so many rows of codes, if there is one and they gain by it.
+#[inline(always)]
+pub(super) fn unit_for_codes<T: Token>(token: T, rows: usize) -> Option<T::Matrix> {
+    if rows < MATRIX_FEWEST { None } else { token.matrix(rows) }
+}
+
+/// How many of `blocks` of rows a matrix unit takes at a time, and how many of `groups` of inputs: a pair of blocks and all inputs; or
+/// more and some, where the weights of all are more than the first cache should hold.
+#[inline(always)]
+pub(super) fn matrix_steps<T: Token>(unit: &T::Matrix, blocks: usize, groups: usize) -> (usize, usize) {
+    if groups > MATRIX_DEPTH { (blocks.min(ROWS / unit.block()), MATRIX_STEP) } else { (2, groups) }
+}
+
+/// How many of the groups that are left are taken next: the last ones with those before.
+#[inline(always)]
+pub(super) fn matrix_depth(left: usize, step: usize) -> usize {
+    if left >= 2 * step { step } else { left }
 }
 
 struct Int8<'a, F: Finish> {
@@ -346,7 +382,7 @@ impl<F: Finish> Operation for Int8<'_, F> {
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
         let rows = codes.get(self.at.0 * padded..).unwrap_or_default();
         if T::Matrix::EXISTS
-            && let Some(unit) = token.matrix(self.tile.rows())
+            && let Some(unit) = unit_for_codes(token, self.tile.rows())
         {
             return self.blocks(token, &unit, rows);
         }
@@ -410,9 +446,7 @@ impl<F: Finish> Int8<'_, F> {
         let (rows, groups) = (self.tile.rows(), self.x.padded / GROUP);
         let codes = Codes::of(codes.as_chunks::<GROUP>().0, rows, groups);
         let blocks = rows.div_ceil(unit.block());
-        // A pair of blocks at a time; or more, where all inputs of their weights are more than the first cache should hold.
-        let is_deep = groups > MATRIX_DEPTH;
-        let most = if is_deep { blocks.min(ROWS / unit.block()) } else { 2 };
+        let (most, step) = matrix_steps::<T>(unit, blocks, groups);
         let mut sums = StackBuffer::<_, ROWS>::new();
         let sums = sums.filled(most * unit.block(), [0; TILE]);
         let end = End { finish: self.finish, x: self.x, top: self.at.0, inputs: self.layer.in_features() };
@@ -426,8 +460,7 @@ impl<F: Finish> Int8<'_, F> {
                 self.tile.expect_store((unit.start(first, rows), FINISHED), (start, TILE));
                 let mut done = 0;
                 while done < groups {
-                    let left = groups - done;
-                    let depth = if is_deep && left >= 2 * MATRIX_STEP { MATRIX_STEP } else { left };
+                    let depth = matrix_depth(groups - done, step);
                     let weights = weights.get(done..done + depth).unwrap_or_default();
                     unit.dot(codes.part(done, depth), first, weights, done > 0, sums);
                     done += depth;

@@ -285,7 +285,7 @@ impl PackedLinear<'_> {
     fn panels<'s>(&self, context: &Context, x: FloatView<'s>, mut scratch: Scratch<'s>) -> &'s [f32] {
         match x.rows() {
             1 => x.row(context, &mut scratch),
-            _ => self.turned(context, x, dense::cut(context, x.rows()), &mut scratch),
+            _ => self.turned(context, x, dense::cut_for(context, x.rows()), &mut scratch),
         }
     }
 

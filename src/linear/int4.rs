@@ -2,7 +2,7 @@
 //! exact within a group and f32 between groups.
 
 use super::codes::CodeRows;
-use super::dense::{Piece, ROWS, piece};
+use super::dense::{self, Piece, ROWS, piece};
 use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
@@ -60,7 +60,7 @@ impl<Y: Operand> Operation for Int4<'_, Y> {
     fn run<T: Token>(mut self, token: T) {
         if T::Matrix::EXISTS
             && fills_steps(self.layer)
-            && let Some(unit) = token.matrix(self.tile.rows())
+            && let Some(unit) = dense::unit_for_codes(token, self.tile.rows())
         {
             return self.blocks(token, &unit);
         }

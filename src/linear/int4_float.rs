@@ -24,7 +24,7 @@ pub(super) fn int4_float<Y: Operand>(
 ) {
     let epilogue = Epilogue::of(layer);
     let piece = dense::float_piece(y.nrows(), layer.in_features());
-    let cut = dense::cut(context, y.nrows());
+    let cut = dense::cut_for(context, y.nrows());
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int4Float { layer, epilogue, turned, cut, at, tile });
     });

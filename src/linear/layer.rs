@@ -44,7 +44,8 @@ use std::ops::Range;
 /// `2^-9` of it, and makes infinity of what is beyond `3.39e38`. Products of bf16 are exact in f32; each output adds its products pair by
 /// pair of inputs, the second of a pair first, as the instruction `vdpbf16ps` does. So with the instruction and without, `y` is
 /// the same bytes, but for overflow, underflow, and subnormal bf16 (below `2^-126`), which the instruction takes for zeros, also
-/// when the other number is infinity.
+/// when the other number is infinity. AMX alone has an order of its own, that of `tdpbf16ps`: of 32 inputs at a time, the first of
+/// all pairs are added, the second of all pairs, and their two sums to each other and to `y`.
 ///
 /// ```
 /// use tersor::linear::PackedLinear;
