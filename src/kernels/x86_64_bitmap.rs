@@ -9,7 +9,7 @@
     reason = "iterators over arrays of sums make the compiler write every sum to memory in every step"
 )]
 
-use super::bitmap::{self, CHUNK, GROUP_BITS};
+use super::bitmap::{CHUNK, GROUP_BITS};
 use super::dot::{Group, LANES, RowBlock, TILE};
 use super::prefetch;
 use std::arch::x86_64::*;
@@ -19,6 +19,9 @@ const MOST_BYTES: usize = CHUNK * (GROUP_BITS + TILE * 4);
 
 /// Bytes of a vector, which may be read past the weights of a chunk.
 const VECTOR: usize = 64;
+
+/// Bytes that may be read where a chunk begins.
+const ROOM: usize = MOST_BYTES + VECTOR;
 
 /// How far ahead of their products bits and weights are asked for, in bytes. They come at different paces, which the processor's
 /// own prefetching follows less well than those of dense tiles.
@@ -56,45 +59,68 @@ static PLACES: [[u8; 8]; 256] = {
     places
 };
 
+/// Where [`ROOM`] bytes of a stream from `at` on can be read: in the stream, or of a copy, with zeros behind what is left.
+#[inline(always)]
+fn readable(stream: &[u8], at: usize, copy: &mut [u8; ROOM]) -> *const u8 {
+    let left = stream.get(at..).unwrap_or_default();
+    if left.len() >= ROOM {
+        return left.as_ptr();
+    }
+    *copy = [0; ROOM];
+    copy[..left.len()].copy_from_slice(left);
+    copy.as_ptr()
+}
+
 /// See [`Token::expand`](super::Token::expand).
 ///
 /// # Safety
 /// Needs AVX2 and POPCNT.
 #[target_feature(enable = "avx2,popcnt")]
 pub(super) unsafe fn expand_avx2(stream: &[u8], tile: &mut [[Group<i8>; TILE]]) -> usize {
-    let (mut at, mut done) = (0, 0);
-    for chunk in tile.as_chunks_mut::<CHUNK>().0 {
-        if stream.len() - at < MOST_BYTES + VECTOR {
-            break;
+    let (mut at, mut copy) = (0, [0; ROOM]);
+    let (chunks, rest) = tile.as_chunks_mut::<CHUNK>();
+    // SAFETY: the caller vouches for the features, `readable` for the bytes, and no chunk has more groups than `CHUNK`.
+    unsafe {
+        for chunk in chunks {
+            at += expand_groups_avx2(readable(stream, at, &mut copy), chunk);
         }
-        // SAFETY: the caller vouches for the features. `at` begins `CHUNK * GROUP_BITS` bytes of bits and as many weights as those
-        // have ones, at most, in all, `MOST_BYTES`, so 8 bytes from any of these weights on lie within the stream; the 128 bytes of
-        // each group are written in eights of 16; all at any alignment.
-        unsafe {
-            let bits = stream.as_ptr().add(at);
-            let mut weights = bits.add(CHUNK * GROUP_BITS);
-            ask_ahead(weights);
-            let places = PLACES.as_ptr().cast::<i64>();
-            let high_half = _mm_set_epi64x(0x0808_0808_0808_0808, 0);
-            for pair in 0..CHUNK * GROUP_BITS / 2 {
-                let both = bits.add(2 * pair).cast::<u16>().read_unaligned();
-                let (low, high) = (both & 0xff, both >> 8);
-                let place = _mm_set_epi64x(
-                    places.add(usize::from(high)).read_unaligned(),
-                    places.add(usize::from(low)).read_unaligned(),
-                );
-                let second = weights.add(low.count_ones() as usize);
-                let stored =
-                    _mm_unpacklo_epi64(_mm_loadl_epi64(weights.cast()), _mm_loadl_epi64(second.cast()));
-                let spread = _mm_shuffle_epi8(stored, _mm_add_epi8(place, high_half));
-                _mm_storeu_si128(chunk.as_mut_ptr().cast::<i8>().add(16 * pair).cast(), spread);
-                weights = weights.add(both.count_ones() as usize);
-            }
-            at = weights.offset_from_unsigned(stream.as_ptr());
+        if !rest.is_empty() {
+            at += expand_groups_avx2(readable(stream, at, &mut copy), rest);
         }
-        done += CHUNK;
     }
-    at + bitmap::expand(&stream[at..], &mut tile[done..])
+    at.min(stream.len())
+}
+
+/// The groups of a chunk, or as many as are left; returns how many bytes they were.
+///
+/// # Safety
+/// Needs AVX2 and POPCNT; there are at most [`CHUNK`] groups, and [`ROOM`] bytes can be read.
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+unsafe fn expand_groups_avx2(bits: *const u8, groups: &mut [[Group<i8>; TILE]]) -> usize {
+    // SAFETY: the caller vouches for the features. There are as many bytes of bits as the groups have, and as many weights as those
+    // have ones, at most, in all, `MOST_BYTES`, so 8 bytes from any of these weights on can be read; the 128 bytes of each group are
+    // written in eights of 16; all at any alignment.
+    unsafe {
+        let mut weights = bits.add(groups.len() * GROUP_BITS);
+        ask_ahead(weights);
+        let places = PLACES.as_ptr().cast::<i64>();
+        let high_half = _mm_set_epi64x(0x0808_0808_0808_0808, 0);
+        for pair in 0..groups.len() * GROUP_BITS / 2 {
+            let both = bits.add(2 * pair).cast::<u16>().read_unaligned();
+            let (low, high) = (both & 0xff, both >> 8);
+            let place = _mm_set_epi64x(
+                places.add(usize::from(high)).read_unaligned(),
+                places.add(usize::from(low)).read_unaligned(),
+            );
+            let second = weights.add(low.count_ones() as usize);
+            let stored = _mm_unpacklo_epi64(_mm_loadl_epi64(weights.cast()), _mm_loadl_epi64(second.cast()));
+            let spread = _mm_shuffle_epi8(stored, _mm_add_epi8(place, high_half));
+            _mm_storeu_si128(groups.as_mut_ptr().cast::<i8>().add(16 * pair).cast(), spread);
+            weights = weights.add(both.count_ones() as usize);
+        }
+        weights.offset_from_unsigned(bits)
+    }
 }
 
 /// See [`Token::expand`](super::Token::expand).
@@ -103,29 +129,41 @@ pub(super) unsafe fn expand_avx2(stream: &[u8], tile: &mut [[Group<i8>; TILE]]) 
 /// Needs the features that are enabled.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
 pub(super) unsafe fn expand_vbmi2(stream: &[u8], tile: &mut [[Group<i8>; TILE]]) -> usize {
-    let (mut at, mut done) = (0, 0);
-    for chunk in tile.as_chunks_mut::<CHUNK>().0 {
-        if stream.len() - at < MOST_BYTES + VECTOR {
-            break;
+    let (mut at, mut copy) = (0, [0; ROOM]);
+    let (chunks, rest) = tile.as_chunks_mut::<CHUNK>();
+    // SAFETY: the caller vouches for the features, `readable` for the bytes, and no chunk has more groups than `CHUNK`.
+    unsafe {
+        for chunk in chunks {
+            at += expand_groups_vbmi2(readable(stream, at, &mut copy), chunk);
         }
-        // SAFETY: the caller vouches for the features. `at` begins `CHUNK * GROUP_BITS` bytes of bits and as many weights as those
-        // have ones, at most, in all, `MOST_BYTES`, so `VECTOR` bytes from any of these weights on lie within the stream; the 128
-        // bytes of each group are written in halves; all at any alignment.
-        unsafe {
-            let bits = stream.as_ptr().add(at).cast::<u64>();
-            let mut weights = bits.add(CHUNK * GROUP_BITS / 8).cast::<u8>();
-            ask_ahead(weights);
-            for half in 0..2 * CHUNK {
-                let mask = bits.add(half).read_unaligned();
-                let spread = spread(mask, weights);
-                _mm512_storeu_si512(chunk.as_mut_ptr().cast::<i8>().add(VECTOR * half).cast(), spread);
-                weights = weights.add(mask.count_ones() as usize);
-            }
-            at = weights.offset_from_unsigned(stream.as_ptr());
+        if !rest.is_empty() {
+            at += expand_groups_vbmi2(readable(stream, at, &mut copy), rest);
         }
-        done += CHUNK;
     }
-    at + bitmap::expand(&stream[at..], &mut tile[done..])
+    at.min(stream.len())
+}
+
+/// The groups of a chunk, or as many as are left; returns how many bytes they were.
+///
+/// # Safety
+/// Needs the features that are enabled; there are at most [`CHUNK`] groups, and [`ROOM`] bytes can be read.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
+unsafe fn expand_groups_vbmi2(bits: *const u8, groups: &mut [[Group<i8>; TILE]]) -> usize {
+    // SAFETY: the caller vouches for the features. There are as many bytes of bits as the groups have, and as many weights as those
+    // have ones, at most, in all, `MOST_BYTES`, so `VECTOR` bytes from any of these weights on can be read; the 128 bytes of each group
+    // are written in halves; all at any alignment.
+    unsafe {
+        let mut weights = bits.add(groups.len() * GROUP_BITS);
+        ask_ahead(weights);
+        for half in 0..2 * groups.len() {
+            let mask = bits.cast::<u64>().add(half).read_unaligned();
+            let spread = spread(mask, weights);
+            _mm512_storeu_si512(groups.as_mut_ptr().cast::<i8>().add(VECTOR * half).cast(), spread);
+            weights = weights.add(mask.count_ones() as usize);
+        }
+        weights.offset_from_unsigned(bits)
+    }
 }
 
 /// See [`Token::dot_bitmaps`](super::Token::dot_bitmaps).
@@ -149,7 +187,7 @@ pub(super) unsafe fn dot_bitmaps_vbmi2<const R: usize, const N: usize>(
             for t in 0..N {
                 shortest = shortest.min(streams[t].len() - at[t]);
             }
-            if shortest < MOST_BYTES + VECTOR {
+            if shortest < ROOM {
                 break;
             }
             for t in 0..N {
@@ -217,7 +255,7 @@ unsafe fn spread(mask: u64, weights: *const u8) -> __m512i {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dot;
+    use super::super::{bitmap, dot};
     use super::*;
 
     type Expand = unsafe fn(&[u8], &mut [[Group<i8>; TILE]]) -> usize;
