@@ -23,7 +23,6 @@ const FORMATS: [Format; 8] = [
 ];
 
 /// What `cargo bench --bench cost -- --seed 1 --calibration` printed once, on two threads of a machine with AVX-512.
-/// The lines of `bf16-dot` are of another run, of one thread.
 fn text() -> &'static str {
     include_str!("support/calibration.txt")
 }

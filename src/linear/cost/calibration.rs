@@ -42,7 +42,7 @@ const STORED_BLOCKS: [f64; 3] = [0., 0.25, 1.];
 const WHOLE: [f64; 1] = [0.];
 
 /// Logarithms to base 2 of the packed bytes for which reading weights is measured.
-pub(super) const FOOTPRINTS: [f64; 5] = [20., 22., 23., 24., 25.5];
+pub(super) const FOOTPRINTS: [f64; 6] = [20., 21., 22., 23., 24., 25.5];
 
 /// Several rows for which it is measured how long they wait for weights: fewer of them, or fewer at a time, have less to do
 /// meanwhile.
@@ -130,7 +130,7 @@ impl Kernel {
 
     /// The footprints for which it is measured. Single weights take so long that nothing is found out from more of them.
     pub(super) fn footprints(self) -> &'static [f64] {
-        FOOTPRINTS.get(..if self.height == 1 { 4 } else { 5 }).unwrap_or_default()
+        FOOTPRINTS.get(..if self.height == 1 { 5 } else { 6 }).unwrap_or_default()
     }
 
     /// The rows for which its products are measured.

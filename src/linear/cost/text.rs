@@ -13,7 +13,7 @@ const EXPLANATION: &str = "\
 # Nanoseconds. `staging.M`: a call with M rows and no outputs, at 16, 64, 272, 1040, 2224 and 4240 inputs. `output.M`: one
 # output at the same inputs. Both in each of these at 0, 1/32 and 1/4 groups for each input (int4); the second with 0, 1/16, 1/4 and
 # all blocks stored (sparse; without 1/16 for blocks of 16 outputs; of single int8 weights, 1x1, only with half of them zero). `alone`: one output of one row in a tile of its own.
-# `stall`: a byte of weights more, in layers of 2^20, 2^22, 2^23, 2^24 and 2^25.5 bytes (blocks of one output: without the last), for
+# `stall`: a byte of weights more, in layers of 2^20, 2^21, 2^22, 2^23, 2^24 and 2^25.5 bytes (blocks of one output: without the last), for
 # one row; `rows-stall.M` for M rows.
 # `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many; how late the others come when they had
 # nothing to do for 0, 10, 20, 40, 80 and 320 microseconds; a piece besides its work; calls that quantize 64 rows of 2224
