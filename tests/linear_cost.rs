@@ -27,6 +27,11 @@ fn text() -> &'static str {
     include_str!("support/calibration.txt")
 }
 
+/// The same with AMX.
+fn matrix_text() -> &'static str {
+    include_str!("support/calibration_amx.txt")
+}
+
 fn calibration() -> Calibration {
     text().parse().unwrap()
 }
@@ -40,6 +45,9 @@ fn text_and_back_is_the_same_calibration() {
     let calibration = calibration();
     assert_eq!(calibration.to_string().parse::<Calibration>().unwrap(), calibration);
     assert_eq!((calibration.isa(), calibration.max_threads()), ("avx512", 2));
+    let matrix: Calibration = matrix_text().parse().unwrap();
+    assert_eq!(matrix.to_string().parse::<Calibration>().unwrap(), matrix);
+    assert_eq!((matrix.isa(), matrix.max_threads()), ("amx", 2));
     let spaced = text().replace('\n', "\r\n\n  # a comment\n");
     assert_eq!(spaced.parse::<Calibration>().unwrap(), calibration);
 }
@@ -126,6 +134,15 @@ fn a_kernel_that_is_missing_or_unknown_is_named() {
     assert!(error.to_string().contains("sparse-int4-1x1.staging.1 1\": the end is needed"), "{error}");
 }
 
+/// What is measured depends on whether there is a matrix unit.
+#[test]
+fn a_calibration_under_the_name_of_another_instruction_set_is_refused() {
+    let error = text().replacen("isa avx512", "isa amx", 1).parse::<Calibration>().unwrap_err().to_string();
+    assert!(error.contains("\"int8.staging.256\" is needed"), "{error}");
+    let error = matrix_text().replacen("isa amx", "isa avx512", 1).parse::<Calibration>().unwrap_err();
+    assert!(error.to_string().contains("\"int8.staging.128\" is needed"), "{error}");
+}
+
 #[test]
 fn times_that_fall_are_refused() {
     let fast = text().lines().map(|line| match line.strip_prefix("int8.output.8 ") {
@@ -138,7 +155,11 @@ fn times_that_fall_are_refused() {
 
 #[test]
 fn more_panels_of_rows_are_never_faster() {
-    let calibration = calibration();
+    more_panels_are_never_faster(&calibration());
+    more_panels_are_never_faster(&matrix_text().parse().unwrap());
+}
+
+fn more_panels_are_never_faster(calibration: &Calibration) {
     let step = if cfg!(debug_assertions) { 7 } else { 1 };
     for format in FORMATS {
         for (outputs, inputs) in [(1, 1), (64, 64), (100, 1000), (4096, 4096), (509, 11_008)] {
@@ -148,7 +169,7 @@ fn more_panels_of_rows_are_never_faster() {
                     let mut before = 0.0;
                     // Fewer rows than a panel may take longer than the whole panel: they are laid side by side one by one.
                     for rows in (0..300).step_by(16).chain((304..3000).step_by(16 * step)) {
-                        let time = seconds(&calibration, &Workload { rows, ..workload });
+                        let time = seconds(calibration, &Workload { rows, ..workload });
                         // Pieces need not fit the threads as well as fewer rows did.
                         let least = if threads == 1 { before } else { 0.5 * before };
                         assert!(time.is_finite() && time >= least, "{workload:?} {rows}: {time} {before}");
@@ -158,6 +179,41 @@ fn more_panels_of_rows_are_never_faster() {
             }
         }
     }
+}
+
+/// A matrix unit takes inputs 64 at a time, and rows of codes that do not begin at cache lines take it longer; rows that it does not
+/// multiply do not know of either.
+#[test]
+fn inputs_of_a_matrix_unit_are_whole_steps() {
+    let calibration: Calibration = matrix_text().parse().unwrap();
+    let time = |format: Format, rows: usize, inputs: usize| {
+        let group_size = if format == Format::Int4 { 64 } else { inputs };
+        let block = (1, 1);
+        let sparsity = if format.is_sparse() { 0.5 } else { 0.0 };
+        let layer = Workload { rows, group_size, block, sparsity, ..Workload::new(format, 1024, inputs) };
+        seconds(&calibration, &layer)
+    };
+    for format in [Format::Int8, Format::Int4, Format::SparseInt8] {
+        for rows in [64, 200, 1000] {
+            let [odd, even] = [1020, 1024].map(|inputs| time(format, rows, inputs));
+            assert!(odd > 1.05 * even, "{format} {rows}: {odd} {even}");
+        }
+        let [odd, even] = [1020, 1024].map(|inputs| time(format, 1, inputs));
+        assert!(odd < even, "{format}: {odd} {even}");
+    }
+    // Larger groups are the unit's, smaller ones are not.
+    let group = |group_size: usize| {
+        let layer = Workload { rows: 256, group_size, ..Workload::new(Format::Int4, 1024, 1024) };
+        seconds(&calibration, &layer)
+    };
+    assert!(
+        group(128) < group(64) && 1.3 * group(64) < group(60),
+        "{} {} {}",
+        group(128),
+        group(64),
+        group(60)
+    );
+    assert!(group(60) <= group(32));
 }
 
 /// Of layers that store weights one by one: what their own kernel took, whatever else is measured.
@@ -268,6 +324,8 @@ fn bytes_of_dense_layers_are_those_of_packing() {
 fn merging_keeps_each_call_at_its_shortest() {
     let calibration = calibration();
     assert_eq!(calibration.merge(&calibration).unwrap(), calibration);
+    let matrix: Calibration = matrix_text().parse().unwrap();
+    assert_eq!(matrix.merge(&matrix).unwrap(), matrix);
     // Twice as slow at everything, or for a while.
     let slower = |disturbed: &dyn Fn(&str) -> bool| -> Calibration {
         let line = |line: &str| {

@@ -24,7 +24,7 @@ const DEPTH: usize = 256;
 const FEW_DEPTH: usize = 64;
 
 /// How many rows are few.
-const FEW_ROWS: usize = 16;
+pub(super) const FEW_ROWS: usize = 16;
 
 /// The bits and weights of tile `index`, and what is behind them; nothing if the offset leads elsewhere.
 #[inline(always)]

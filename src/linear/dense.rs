@@ -50,6 +50,9 @@ const MATRIX_ROWS: usize = 16;
 /// From how many rows of codes on a matrix unit is worth setting up.
 const MATRIX_FEWEST: usize = 2;
 
+/// Rows of a piece of an int8 layer where a matrix unit computes it.
+pub(super) const INT8_ROWS: usize = 4 * ROWS;
+
 /// Products in a piece where a matrix unit computes them, about.
 const MATRIX_PIECE: usize = 1 << 24;
 
@@ -314,7 +317,7 @@ pub(super) fn int8<F: Finish>(
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    let piece = context.isa().run(Piece { rows: y.nrows(), inputs: layer.in_features(), most: 4 * ROWS });
+    let piece = context.isa().run(Piece { rows: y.nrows(), inputs: layer.in_features(), most: INT8_ROWS });
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int8 { layer, finish, x, at, tile });
     });
@@ -331,9 +334,17 @@ impl Operation for Piece {
     type Output = (usize, usize);
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> (usize, usize) {
-        match unit_for_codes(token, self.rows) {
-            None => piece(self.rows, self.inputs),
-            Some(_) => matrix_piece(self.rows.min(self.most), self.inputs),
+        let by_matrix = unit_for_codes(token, self.rows).is_some();
+        self.cut(by_matrix)
+    }
+}
+
+impl Piece {
+    /// Where a matrix unit computes it, or not.
+    pub(super) fn cut(self, by_matrix: bool) -> (usize, usize) {
+        match by_matrix {
+            false => piece(self.rows, self.inputs),
+            true => matrix_piece(self.rows.min(self.most), self.inputs),
         }
     }
 }

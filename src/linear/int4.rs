@@ -32,7 +32,7 @@ pub(super) fn int4<Y: Operand>(
 ) {
     let epilogue = Epilogue::of(layer);
     let (rows, inputs) = (y.nrows(), layer.in_features());
-    let piece = match fills_steps(layer) {
+    let piece = match fills_steps(layer.group_size()) {
         true => context.isa().run(Piece { rows, inputs, most: ROWS }),
         false => piece(rows, inputs),
     };
@@ -41,9 +41,9 @@ pub(super) fn int4<Y: Operand>(
     });
 }
 
-/// Whether a matrix unit pays.
-fn fills_steps(layer: &PackedLinear<'_>) -> bool {
-    layer.group_size() / GROUP >= FEWEST
+/// Whether a matrix unit pays for groups of so many inputs.
+pub(super) fn fills_steps(group_size: usize) -> bool {
+    group_size / GROUP >= FEWEST
 }
 
 struct Int4<'a, Y> {
@@ -59,7 +59,7 @@ impl<Y: Operand> Operation for Int4<'_, Y> {
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         if T::Matrix::EXISTS
-            && fills_steps(self.layer)
+            && fills_steps(self.layer.group_size())
             && let Some(unit) = dense::unit_for_codes(token, self.tile.rows())
         {
             return self.blocks(token, &unit);

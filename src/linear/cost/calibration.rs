@@ -10,6 +10,15 @@ use crate::error::{Error, Result};
 /// Rows of `x` for which the time of an output is measured. More rows than there are here run as several of these.
 const ROWS: [f64; 17] = [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 64.];
 
+/// The same where a matrix unit multiplies codes: by blocks of 16, two at a time, of which the last may begin with rows of the one
+/// before. Up to 16, since some layers of so few rows do without.
+const MATRIX_ROWS: [f64; 23] = [
+    1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 17., 32., 33., 48., 49., 64., 256.,
+];
+
+/// Rows for which it is measured what a matrix unit takes longer where they do not begin at cache lines.
+const SKEWED_ROWS: [f64; 7] = [2., 16., 17., 32., 33., 64., 256.];
+
 /// The same where panels are filled with zeros to one of these.
 const PADDED_ROWS: [f64; 4] = [1., 16., 32., 64.];
 
@@ -20,6 +29,9 @@ const STAGED_PANELS: [f64; 20] =
 /// The same where every row takes about as long as another.
 const STAGED_ROWS: [f64; 8] = [1., 2., 8., 16., 32., 64., 128., MOST_ROWS];
 
+/// Those for a matrix unit, with the most of [`MATRIX_ROWS`].
+const MATRIX_STAGED_ROWS: [f64; 8] = [1., 2., 8., 16., 32., 64., 256., MOST_ROWS];
+
 /// The most rows that are measured.
 pub(super) const MOST_ROWS: f64 = 512.;
 
@@ -27,10 +39,20 @@ pub(super) const MOST_ROWS: f64 = 512.;
 pub(super) const PANEL: usize = 8;
 
 /// Inputs of the layers that are measured. No large powers of two: their rows share the sets of a cache, which is a matter of its own.
-pub(super) const INPUTS: [f64; 6] = [16., 64., 272., 1040., 2224., 4240.];
+const INPUTS: [f64; 6] = [16., 64., 272., 1040., 2224., 4240.];
+
+/// The same for a matrix unit: whole steps of it, and rows of codes that begin at cache lines.
+const MATRIX_INPUTS: [f64; 6] = [16., 64., 320., 1088., 2240., 4288.];
 
 /// Groups of an int4 layer, for each input.
 const GROUPS: [f64; 3] = [0., 0.03125, 0.25];
+
+/// The same with a matrix unit, which multiplies the larger groups alone.
+const MATRIX_GROUPS: [f64; 4] = [0., MOST_MATRIX_GROUPS, LEAST_OTHER_GROUPS, 0.25];
+
+/// The most groups that are measured of those that a matrix unit multiplies, and the least of others.
+pub(super) const MOST_MATRIX_GROUPS: f64 = 0.015625;
+pub(super) const LEAST_OTHER_GROUPS: f64 = 0.03125;
 
 /// Stored blocks of a sparse layer, of all that it could store.
 const STORED: [f64; 4] = [0., 0.0625, 0.25, 1.];
@@ -64,13 +86,15 @@ pub(super) struct Kernel {
     pub(super) format: Format,
     /// As in the header of a layer.
     pub(super) height: usize,
+    /// Whether a matrix unit multiplies its codes.
+    pub(super) has_matrix: bool,
 }
 
 const fn kernel(name: &'static str, format: Format, height: usize) -> Kernel {
-    Kernel { name, format, height }
+    Kernel { name, format, height, has_matrix: false }
 }
 
-pub(super) const KERNELS: [Kernel; 11] = [
+const KERNELS: [Kernel; 11] = [
     kernel("f32", Format::F32, 0),
     kernel("f16", Format::F16, 0),
     kernel("bf16", Format::Bf16, 0),
@@ -84,6 +108,16 @@ pub(super) const KERNELS: [Kernel; 11] = [
     kernel("sparse-int8-1x1", Format::SparseInt8, TILE),
 ];
 
+/// The kernels of an instruction set, of which a calibration may be read on a machine without it.
+pub(super) fn kernels(isa: &str) -> [Kernel; 11] {
+    let has_matrix = isa == MATRIX;
+    KERNELS
+        .map(|kernel| Kernel { has_matrix: has_matrix && kernel.is_dense() && kernel.has_codes(), ..kernel })
+}
+
+/// The instruction set that has a matrix unit.
+const MATRIX: &str = "amx";
+
 impl Kernel {
     /// Whether it multiplies dense tiles: those that are stored, or those that bitmaps become.
     pub(super) fn is_dense(self) -> bool {
@@ -94,10 +128,20 @@ impl Kernel {
         self.format == Format::SparseInt8 && self.height == TILE
     }
 
+    fn has_codes(self) -> bool {
+        matches!(self.format, Format::Int8 | Format::Int4 | Format::SparseInt8)
+    }
+
+    /// Inputs of the layers that are measured.
+    pub(super) fn inputs(self) -> &'static [f64; 6] {
+        if self.has_matrix { &MATRIX_INPUTS } else { &INPUTS }
+    }
+
     /// What the time of an output depends on besides rows and inputs: its groups or its stored blocks, for each of the
     /// places where it could have one.
     pub(super) fn parts(self) -> &'static [f64] {
         match self.format {
+            Format::Int4 if self.has_matrix => &MATRIX_GROUPS,
             Format::Int4 => &GROUPS,
             _ if self.is_dense() => &WHOLE,
             _ if self.height == 1 => &STORED,
@@ -113,6 +157,7 @@ impl Kernel {
     /// The rows for which what is before the products is measured.
     pub(super) fn staged_rows(self) -> &'static [f64] {
         match self.format {
+            _ if self.has_matrix => &MATRIX_STAGED_ROWS,
             Format::Int8 | Format::Int4 => &STAGED_ROWS,
             _ if self.height == 1 || self.has_bitmaps() => &STAGED_ROWS,
             _ => &STAGED_PANELS,
@@ -135,18 +180,35 @@ impl Kernel {
 
     /// The rows for which its products are measured.
     pub(super) fn rows(self) -> &'static [f64] {
-        if self.height == 1 { &PADDED_ROWS } else { &ROWS }
+        match self.height {
+            _ if self.has_matrix => &MATRIX_ROWS,
+            1 => &PADDED_ROWS,
+            _ => &ROWS,
+        }
+    }
+
+    /// The rows for which it is measured what they take longer where they do not begin at cache lines.
+    pub(super) fn skewed_rows(self) -> &'static [f64] {
+        if self.has_matrix { &SKEWED_ROWS } else { &[] }
+    }
+
+    /// Whether more of this part never take less time. Fewer groups than those may be multiplied by a matrix unit, which few rows
+    /// do not gain from.
+    pub(super) fn is_even(self, part: f64) -> bool {
+        !self.has_matrix || part > MOST_MATRIX_GROUPS || self.parts().len() == 1
     }
 }
 
 /// The times of a kernel, in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Times {
-    /// `[staged rows][INPUTS][groups]`: a call for a layer without outputs: checks, and turning or quantizing `x`.
+    /// `[staged rows][inputs][groups]`: a call for a layer without outputs: checks, and turning or quantizing `x`.
     pub(super) staging: Grid,
-    /// `[rows][INPUTS][parts]`: an output, with weights in a near cache.
+    /// `[rows][inputs][parts]`: an output, with weights in a near cache.
     pub(super) output: Grid,
-    /// `[INPUTS]`: an output of a single row in a tile that stands alone; only where tiles are dense.
+    /// `[skewed rows][inputs]`: what an output takes longer where the codes of most rows do not begin at cache lines.
+    pub(super) skew: Grid,
+    /// `[inputs]`: an output of a single row in a tile that stands alone; only where tiles are dense.
     pub(super) alone: Grid,
     /// `[footprints]`: what a byte of weights takes longer for a single row when there are so many of them.
     pub(super) stall: Grid,
@@ -159,9 +221,10 @@ pub(super) struct Times {
 impl Times {
     pub(super) fn new(kernel: Kernel) -> Self {
         Times {
-            staging: Grid::new(&[kernel.staged_rows(), &INPUTS, kernel.staged_parts()]),
-            output: Grid::new(&[kernel.rows(), &INPUTS, kernel.parts()]),
-            alone: Grid::new(&[&INPUTS]),
+            staging: Grid::new(&[kernel.staged_rows(), kernel.inputs(), kernel.staged_parts()]),
+            output: Grid::new(&[kernel.rows(), kernel.inputs(), kernel.parts()]),
+            skew: Grid::new(&[kernel.skewed_rows(), kernel.inputs()]),
+            alone: Grid::new(&[kernel.inputs()]),
             stall: Grid::new(&[kernel.footprints()]),
             store: Grid::new(&[&STORED_OUTPUTS]),
             rows_stall: Grid::new(&[kernel.waiting_rows(), kernel.footprints()]),
@@ -170,14 +233,14 @@ impl Times {
 
     /// Keeps the digits that mean something, so that the text has all there are.
     pub(super) fn round(&mut self) {
-        let Times { staging, output, alone, stall, rows_stall, store } = self;
-        for grid in [staging, output, alone, stall, rows_stall, store] {
+        let Times { staging, output, skew, alone, stall, rows_stall, store } = self;
+        for grid in [staging, output, skew, alone, stall, rows_stall, store] {
             grid.values_mut().iter_mut().for_each(|value| *value = rounded(*value));
         }
     }
 
     /// Whether no time falls where there are more panels of rows to multiply, more blocks, or more bytes.
-    pub(super) fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self, kernel: Kernel) -> bool {
         // Not `staging` with its rows: those of a whole panel are laid side by side faster than fewer.
         let all = |_| true;
         self.stall.is_rising(0, all)
@@ -185,7 +248,8 @@ impl Times {
             && self.rows_stall.is_rising(1, all)
             && self.staging.is_rising(2, all)
             && self.output.is_rising(0, is_whole)
-            && self.output.is_rising(2, all)
+            && self.output.is_rising(2, |part| kernel.is_even(part))
+            && self.skew.is_rising(0, is_whole)
     }
 }
 
@@ -233,7 +297,7 @@ pub(super) fn rounded(value: f64) -> f64 {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
     pub(super) isa: String,
-    /// In the order of [`KERNELS`].
+    /// In the order of [`kernels`].
     pub(super) times: Vec<Times>,
     /// In the order of their threads, without one thread.
     pub(super) teams: Vec<Team>,
@@ -267,7 +331,9 @@ impl Calibration {
             return Err(Error::out_of_range("threads", format!("{found:?}"), limit));
         }
         let mut times = Vec::new();
-        for (kernel, (ours, theirs)) in KERNELS.into_iter().zip(self.times.iter().zip(&other.times)) {
+        for (kernel, (ours, theirs)) in
+            kernels(&self.isa).into_iter().zip(self.times.iter().zip(&other.times))
+        {
             let output_bytes = far_output_bytes(kernel)?;
             let [mut shortest, measured] =
                 [ours, theirs].map(|times| plan::measured(kernel, output_bytes, times));
@@ -281,5 +347,26 @@ impl Calibration {
     /// The most threads that were measured; predictions are made for no more.
     pub fn max_threads(&self) -> usize {
         self.teams.last().map_or(1, |team| team.threads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Isa, Operation, Token};
+
+    #[test]
+    fn kernels_have_a_matrix_unit_where_the_instruction_set_has_one() {
+        struct HasMatrix;
+        impl Operation for HasMatrix {
+            type Output = bool;
+            fn run<T: Token>(self, token: T) -> bool {
+                token.matrix(16).is_some()
+            }
+        }
+        for isa in Isa::available() {
+            let found = kernels(isa.name()).iter().filter(|kernel| kernel.has_matrix).count();
+            assert_eq!(found, if isa.run(HasMatrix) { 3 } else { 0 }, "{isa}");
+        }
     }
 }

@@ -6,7 +6,7 @@
 use super::super::dense;
 use super::super::layer::PackedLinear;
 use super::super::layout::Format;
-use super::calibration::{Calibration, FOOTPRINTS, INPUTS, KERNELS, Kernel, MOST_ROWS, Times, rounded};
+use super::calibration::{Calibration, FOOTPRINTS, Kernel, MOST_ROWS, Times, kernels, rounded};
 use super::plan::{self, Call, FAR_INPUTS};
 use super::synthetic::{Memory, far_output_bytes, fraction};
 use super::team::{PAUSES, SHARED, Team, shared_piece};
@@ -42,6 +42,10 @@ const SAMPLE: Duration = Duration::from_micros(10);
 /// What takes longer is not run twice in a round.
 const LONG: Duration = Duration::from_micros(100);
 
+/// The same for so many rows, which have to come into a cache first.
+const MANY: usize = 128;
+const MANY_LONG: Duration = Duration::from_micros(300);
+
 /// The same for layers that have to come into a cache first.
 const FAR_LONG: Duration = Duration::from_micros(2000);
 
@@ -61,16 +65,17 @@ impl Calibration {
         let threads = context.parallel().threads();
         let mut counts: Vec<usize> = (1..).map(|log| 1 << log).take_while(|&count| count < threads).collect();
         counts.extend((threads > 1).then_some(threads));
-        let (mut done, total) = (0, ROUNDS * KERNELS.len() + counts.len());
+        let kernels = kernels(context.isa().name());
+        let (mut done, total) = (0, ROUNDS * kernels.len() + counts.len());
         let mut step = || {
             progress(done, total);
             done += 1;
         };
         let serial = context.clone().with_parallel(Parallel::Serial);
-        let (mut memory, mut runner) = (Memory::new(largest()), Runner::new());
+        let (mut memory, mut runner) = (Memory::new(largest()), Runner::new(&kernels));
         let start = Instant::now();
         let mut plans = Vec::new();
-        for kernel in KERNELS {
+        for kernel in kernels {
             let output_bytes = far_output_bytes(kernel)?;
             let calls =
                 plan::calls(kernel, output_bytes).into_iter().map(|call| (call, Vec::new())).collect();
@@ -135,7 +140,11 @@ impl Plan {
                     continue;
                 }
                 // Nothing but `x`, which has to come into a cache first if it is large.
-                let long = if call.far || is_staging { FAR_LONG } else { LONG };
+                let long = match call.rows {
+                    _ if call.far || is_staging => FAR_LONG,
+                    MANY.. => MANY_LONG,
+                    _ => LONG,
+                };
                 times.push(runner.time(&layer, call.rows, long)?);
             }
         }
@@ -188,7 +197,7 @@ fn measure_team(
     };
     let contexts =
         [Parallel::Serial, parallel.clone()].map(|parallel| context.clone().with_parallel(parallel));
-    let (float, int8) = (KERNELS[0], KERNELS[3]);
+    let [float, _, _, int8, ..] = kernels(context.isa().name());
     let float_bytes = far_output_bytes(float)?;
     // The best of some rounds, alone and together.
     let mut pair = |kernel: Kernel, shape: (usize, usize), rows: usize| -> Result<[f64; 2]> {
@@ -212,7 +221,7 @@ fn measure_team(
     let reads = pair(float, (outputs, FAR_INPUTS), 1)?;
     let (rows, inputs) = SHARED;
     let [quantizing, _] = pair(int8, (0, inputs), rows)?;
-    let [alone, together] = pair(int8, (shared_piece().1 * threads, inputs), rows)?;
+    let [alone, together] = pair(int8, (shared_piece(int8.has_matrix).1 * threads, inputs), rows)?;
     let shared = [quantizing, alone, together];
     let mut team = Team { products, reads, shared, ..Team::new(threads) };
     team.piece = time_piece(&parallel, threads);
@@ -277,8 +286,9 @@ struct Runner {
 }
 
 impl Runner {
-    fn new() -> Self {
-        let most = MOST_ROWS as usize * INPUTS[INPUTS.len() - 1] as usize;
+    fn new(kernels: &[Kernel]) -> Self {
+        let inputs = kernels.iter().flat_map(|kernel| kernel.inputs()).copied().fold(0.0, f64::max);
+        let most = (MOST_ROWS * inputs) as usize;
         // Of both signs, and as seldom halfway between two codes as other numbers are: those are quantized more slowly.
         let mut random = 1;
         let x = (0..most).map(|_| 2.0 * fraction(&mut random) as f32 - 1.0).collect();

@@ -1,7 +1,7 @@
 //! What is timed for each kernel, and what follows from the times.
 
 use super::super::layout::{Format, TILE};
-use super::calibration::{INPUTS, Kernel, MOST_ROWS, STORED_OUTPUTS, Times, is_whole, rounded};
+use super::calibration::{Kernel, MOST_ROWS, STORED_OUTPUTS, Times, is_whole, rounded};
 use super::grid::Grid;
 
 /// Bytes of weights of a layer whose times should show nothing of memory. So many outputs as fit: what happens to `x` before
@@ -13,6 +13,12 @@ const MOST_NEAR_BYTES: f64 = 655_360.0;
 
 /// The most outputs of such a layer.
 const MOST_NEAR_OUTPUTS: usize = 32 * TILE;
+
+/// The same where many rows are measured: no more elements of `y` than near caches hold.
+const MOST_MATRIX_OUTPUTS: usize = 16 * TILE;
+
+/// How many inputs fewer make rows of codes begin anywhere in a cache line.
+pub(super) const SKEW: f64 = 4.0;
 
 /// Outputs that a dense kernel for a single row takes at once.
 pub(super) const TILES: usize = 4 * TILE;
@@ -42,9 +48,9 @@ pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
     let mut push = |shape: (usize, usize), part, rows: usize, far| {
         calls.push(Call { outputs: shape.0, inputs: shape.1, part, rows, far });
     };
-    for inputs in INPUTS.map(|inputs| inputs as usize) {
+    for inputs in kernel.inputs().map(|inputs| inputs as usize) {
         for part in kernel.staged_parts() {
-            let rows = kernel.staged_rows().iter().filter(|rows| !is_larger(**rows, inputs as f64));
+            let rows = kernel.staged_rows().iter().filter(|rows| !is_larger(kernel, **rows, inputs as f64));
             rows.for_each(|rows| push((0, inputs), *part, *rows as usize, false));
         }
         for part in kernel.parts() {
@@ -52,6 +58,10 @@ pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
             kernel.rows().iter().for_each(|rows| push(shape, *part, *rows as usize, false));
         }
         push((TILE, inputs), 0.0, 1, false);
+    }
+    for inputs in kernel.inputs() {
+        let shape = (near_outputs(kernel, *inputs, 0.0), (inputs - SKEW) as usize);
+        kernel.skewed_rows().iter().for_each(|rows| push(shape, 0.0, *rows as usize, false));
     }
     for elements in STORED_OUTPUTS {
         push((many_outputs(elements), NEAR_INPUTS), far_part(kernel), MANY_ROWS, true);
@@ -71,12 +81,13 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
     let parts = kernel.parts();
     let mut measured = measured.iter().copied();
     let mut next = || measured.next().unwrap_or_default();
-    for (k, inputs) in INPUTS.into_iter().enumerate() {
+    let all_inputs = kernel.inputs();
+    for (k, inputs) in all_inputs.iter().copied().enumerate() {
         let staged_parts = kernel.staged_parts().len();
         for p in 0..staged_parts {
             for (m, rows) in kernel.staged_rows().iter().enumerate() {
-                if !is_larger(*rows, inputs) {
-                    times.staging.set((m * INPUTS.len() + k) * staged_parts + p, next());
+                if !is_larger(kernel, *rows, inputs) {
+                    times.staging.set((m * all_inputs.len() + k) * staged_parts + p, next());
                 }
             }
         }
@@ -85,26 +96,35 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
             let outputs = near_outputs(kernel, inputs, *part) as f64;
             for (m, rows) in kernel.rows().iter().enumerate() {
                 let products = next() - times.staging.at(&[*rows, inputs, *part]);
-                let index = (m * INPUTS.len() + k) * parts.len() + p;
+                let index = (m * all_inputs.len() + k) * parts.len() + p;
                 times.output.set(index, products.max(0.0) / outputs);
             }
         }
         times.alone.set(k, (next() - times.staging.at(&[1.0, inputs, 0.0])).max(0.0) / TILE as f64);
     }
     times.staging.make_rising(2, |_| true);
-    (0..INPUTS.len()).for_each(|k| extend_staging(kernel, k, &mut times.staging));
+    (0..all_inputs.len()).for_each(|k| extend_staging(kernel, k, &mut times.staging));
     // What is extended depends on what rises and the other way round: until neither changes, so that times that are measured
     // again, by what was made of them, are the same.
     for _ in 0..MOST_TURNS {
         let before = times.output.clone();
         extend(kernel, &mut times.output);
         times.output.make_rising(0, is_whole);
-        times.output.make_rising(2, |_| true);
+        times.output.make_rising(2, |part| kernel.is_even(part));
         times.output.values_mut().iter_mut().for_each(|value| *value = rounded(*value));
         if times.output == before {
             break;
         }
     }
+    for (k, inputs) in all_inputs.iter().enumerate() {
+        let outputs = near_outputs(kernel, *inputs, 0.0) as f64;
+        for (m, rows) in kernel.skewed_rows().iter().enumerate() {
+            let skewed = (next() - times.staging.at(&[*rows, inputs - SKEW, 0.0])) / outputs;
+            let longer = skewed - times.output.at(&[*rows, *inputs, 0.0]);
+            times.skew.set(m * all_inputs.len() + k, longer.max(0.0));
+        }
+    }
+    times.skew.make_rising(0, is_whole);
     // What an output of a layer takes longer than one of a small layer.
     let longer = |times: &Times, time: f64, outputs: usize, rows: usize, inputs: usize| {
         let (rows, inputs) = (rows as f64, inputs as f64);
@@ -135,11 +155,13 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
 /// What was not measured of so many inputs takes as much longer as there are more of them.
 fn extend_staging(kernel: Kernel, k: usize, staging: &mut Grid) {
     let parts = kernel.staged_parts().len();
-    for (m, _) in kernel.staged_rows().iter().enumerate().filter(|(_, rows)| is_larger(**rows, INPUTS[k])) {
+    let inputs = kernel.inputs();
+    let larger = |rows: f64| is_larger(kernel, rows, inputs[k]);
+    for (m, _) in kernel.staged_rows().iter().enumerate().filter(|(_, rows)| larger(**rows)) {
         for p in 0..parts {
-            let index = (m * INPUTS.len() + k) * parts + p;
+            let index = (m * inputs.len() + k) * parts + p;
             let before = staging.values().get(index - parts).copied();
-            staging.set(index, rounded(before.unwrap_or_default()) * INPUTS[k] / INPUTS[k - 1]);
+            staging.set(index, rounded(before.unwrap_or_default()) * inputs[k] / inputs[k - 1]);
         }
     }
 }
@@ -151,11 +173,12 @@ const MOST_TURNS: usize = 64;
 /// A single row of more inputs than were measured of it takes as much longer.
 fn extend(kernel: Kernel, output: &mut Grid) {
     let parts = kernel.parts();
-    for (k, inputs) in INPUTS.into_iter().enumerate().skip(1) {
+    let all_inputs = kernel.inputs();
+    for (k, inputs) in all_inputs.iter().copied().enumerate().skip(1) {
         for (p, _) in parts.iter().enumerate().filter(|(_, part)| is_extended(kernel, inputs, **part)) {
             let index = k * parts.len() + p;
             let before = output.values().get(index - parts.len()).copied();
-            output.set(index, rounded(before.unwrap_or_default()) * inputs / INPUTS[k - 1]);
+            output.set(index, rounded(before.unwrap_or_default()) * inputs / all_inputs[k - 1]);
         }
     }
 }
@@ -165,9 +188,9 @@ pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<
     let staging = |rows: f64, inputs: f64, part: f64| times.staging.at(&[rows, inputs, part]);
     let output = |rows: f64, inputs: f64, part: f64| times.output.at(&[rows, inputs, part]);
     let mut measured = Vec::new();
-    for inputs in INPUTS {
+    for inputs in *kernel.inputs() {
         for part in kernel.staged_parts() {
-            let rows = kernel.staged_rows().iter().filter(|rows| !is_larger(**rows, inputs));
+            let rows = kernel.staged_rows().iter().filter(|rows| !is_larger(kernel, **rows, inputs));
             measured.extend(rows.map(|rows| staging(*rows, inputs, *part)));
         }
         for part in kernel.parts() {
@@ -176,6 +199,14 @@ pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<
             measured.extend(kernel.rows().iter().map(|rows| time(*rows)));
         }
         measured.push(staging(1.0, inputs, 0.0) + TILE as f64 * times.alone.at(&[inputs]));
+    }
+    for inputs in *kernel.inputs() {
+        let outputs = near_outputs(kernel, inputs, 0.0) as f64;
+        let time = |rows: f64| {
+            let each = output(rows, inputs, 0.0) + times.skew.at(&[rows, inputs]);
+            staging(rows, inputs - SKEW, 0.0) + outputs * each
+        };
+        measured.extend(kernel.skewed_rows().iter().map(|rows| time(*rows)));
     }
     let part = far_part(kernel);
     for (elements, store) in STORED_OUTPUTS.into_iter().zip(times.store.values()) {
@@ -207,7 +238,8 @@ fn near_outputs(kernel: Kernel, inputs: f64, part: f64) -> usize {
         (Format::SparseF32, _) => 4.0 * part,
         _ => 4.0,
     };
-    let most = |room: f64| ((room / (inputs * bytes).max(1.0)) as usize).clamp(TILE, MOST_NEAR_OUTPUTS);
+    let limit = if kernel.has_matrix { MOST_MATRIX_OUTPUTS } else { MOST_NEAR_OUTPUTS };
+    let most = |room: f64| ((room / (inputs * bytes).max(1.0)) as usize).clamp(TILE, limit);
     let fit = most(NEAR_BYTES).max(most(MOST_NEAR_BYTES).min(TILES));
     let whole = if fit < TILES { TILE } else { TILES };
     fit / whole * whole
@@ -221,8 +253,9 @@ fn is_extended(kernel: Kernel, inputs: f64, part: f64) -> bool {
 
 /// Whether so many rows of so many inputs are as large as would take long to measure. Their time is then what follows from fewer
 /// inputs, which are larger than near caches already.
-fn is_larger(rows: f64, inputs: f64) -> bool {
-    rows >= MOST_ROWS && inputs >= INPUTS[INPUTS.len() - 1]
+fn is_larger(kernel: Kernel, rows: f64, inputs: f64) -> bool {
+    let all = kernel.inputs();
+    rows >= MOST_ROWS && inputs >= all[all.len() - 1]
 }
 
 /// How many outputs make so many elements of `y`: no power of two, which would be a matter of its own.
@@ -242,19 +275,31 @@ pub(super) fn far_part(kernel: Kernel) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::calibration::KERNELS;
+    use super::super::calibration::kernels;
     use super::*;
+
+    /// Without a matrix unit, and those that have one.
+    fn all_kernels() -> impl Iterator<Item = Kernel> {
+        kernels("avx512").into_iter().chain(kernels("amx").into_iter().filter(|kernel| kernel.has_matrix))
+    }
 
     #[test]
     fn times_are_found_where_the_calls_put_them() {
-        for kernel in KERNELS {
+        for kernel in all_kernels() {
             let output_bytes = 2048.0;
             // A kernel whose times are known, with weights that take longer from 2^24 bytes on.
             let staging = |call: &Call| 100.0 + (call.rows * call.inputs) as f64 * 0.5;
             let output = |rows: usize, inputs: usize, part: f64| {
                 rows as f64 * (3.0 + inputs as f64 * (0.01 + 0.25 * part))
             };
+            // And that takes a row longer where its codes do not begin at cache lines.
+            let skewed = |call: &Call| !kernel.inputs().contains(&(call.inputs as f64)) && !call.far;
             let time = |call: &Call| {
+                if skewed(call) {
+                    let each =
+                        output(call.rows, call.inputs + SKEW as usize, call.part) + 2.0 * call.rows as f64;
+                    return staging(call) + call.outputs as f64 * each;
+                }
                 let bytes = call.outputs as f64 * output_bytes;
                 let stall = if call.far && bytes > 1e7 { 0.125 * bytes } else { 0.0 };
                 staging(call) + call.outputs as f64 * output(call.rows, call.inputs, call.part) + stall
@@ -264,9 +309,14 @@ mod tests {
             let is_near = |found: f64, expected: f64| (found / expected - 1.0).abs() < 2e-3;
             for call in &calls {
                 let place = [call.rows as f64, call.inputs as f64, call.part];
-                assert!(is_near(times.staging.at(&place), staging(call)), "{kernel:?} {call:?}");
                 let is_extended = call.rows == 1 && is_extended(kernel, call.inputs as f64, call.part);
-                if call.outputs > 0 && call.rows <= 64 && !is_extended {
+                if skewed(call) {
+                    let found = times.skew.at(&[place[0], place[1] + SKEW]);
+                    assert!((found / place[0] - 2.0).abs() < 0.1, "{kernel:?} {call:?}: {found}");
+                    continue;
+                }
+                assert!(is_near(times.staging.at(&place), staging(call)), "{kernel:?} {call:?}");
+                if call.outputs > 0 && !call.far && !is_extended {
                     let found = times.output.at(&[place[0], place[1], call.part]);
                     let expected = output(call.rows, call.inputs, call.part);
                     assert!(is_near(found, expected), "{kernel:?} {call:?}: {found} {expected}");
@@ -276,7 +326,7 @@ mod tests {
             for rows in kernel.waiting_rows() {
                 assert!(is_near(times.rows_stall.at(&[*rows, 24.0]), 0.125), "{kernel:?} {rows}");
             }
-            assert!(times.is_sound(), "{kernel:?}");
+            assert!(times.is_sound(kernel), "{kernel:?}");
             // And back, but for what was measured of too few outputs.
             let back = measured(kernel, output_bytes, &times);
             assert_eq!(back.len(), calls.len());
@@ -296,7 +346,7 @@ mod tests {
     #[test]
     fn times_of_any_calls_stay_as_they_are() {
         let mut seed = 1_u64;
-        for kernel in KERNELS {
+        for kernel in all_kernels() {
             let output_bytes = 2048.0;
             for _ in 0..20 {
                 let spiky = |call: &Call| {
@@ -307,7 +357,7 @@ mod tests {
                 };
                 let measured_once = calls(kernel, output_bytes).iter().map(spiky).collect::<Vec<_>>();
                 let once = times(kernel, output_bytes, &measured_once);
-                assert!(once.is_sound(), "{kernel:?}");
+                assert!(once.is_sound(kernel), "{kernel:?}");
                 let again = times(kernel, output_bytes, &measured(kernel, output_bytes, &once));
                 assert_eq!(again, once, "{kernel:?}");
             }

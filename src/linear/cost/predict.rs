@@ -1,8 +1,10 @@
 //! Predicting: the tables of a calibration, added up for a workload.
 
-use super::super::layout::{Format, Header, LANES, TILE};
-use super::super::{blocks, dense, sparse};
-use super::calibration::{Calibration, KERNELS, Kernel, PANEL, STORED_OUTPUTS, Times};
+use super::super::layout::{Format, GROUP, Header, LANES, TILE};
+use super::super::{bitmap, blocks, dense, int4, sparse};
+use super::calibration::{
+    Calibration, Kernel, LEAST_OTHER_GROUPS, MOST_MATRIX_GROUPS, PANEL, STORED_OUTPUTS, Times, kernels,
+};
 use super::grid::Grid;
 use super::plan::TILES;
 use super::team::{Cut, Loop, QUANTIZED_ROWS, Sharing};
@@ -33,20 +35,22 @@ impl Calibration {
     pub fn predict(&self, workload: &Workload) -> Result<Prediction> {
         let (header, sections) = workload.packed()?;
         let most = self.max_threads();
-        let team = Sharing::among(workload.threads, &self.teams).ok_or_else(|| {
+        let kernels = kernels(&self.isa);
+        let has_matrix = kernels.iter().any(|kernel| kernel.has_matrix);
+        let team = Sharing::among(workload.threads, &self.teams, has_matrix).ok_or_else(|| {
             Error::out_of_range("threads", workload.threads, format!("1 to {most}, which were measured"))
         })?;
-        let kernel = KERNELS.iter().zip(&self.times);
-        let found = kernel.into_iter().find(|(kernel, _)| {
+        let mut all = kernels.into_iter().zip(&self.times);
+        let found = all.clone().find(|(kernel, _)| {
             kernel.format == header.format && (kernel.height == header.height || !header.format.is_sparse())
         });
-        let int8 = KERNELS.iter().zip(&self.times).find(|(kernel, _)| kernel.format == Format::Int8);
-        let (Some((_, times)), Some((_, int8))) = (found, int8) else {
+        let int8 = all.find(|(kernel, _)| kernel.format == Format::Int8);
+        let (Some((kernel, times)), Some((_, int8))) = (found, int8) else {
             return Err(Error::out_of_range("format", header.format, "one that was measured"));
         };
         let nanoseconds = match workload.rows {
             0 => 0.0,
-            rows => times.nanoseconds(&header, sections.total, rows, &int8.staging, &team),
+            rows => times.nanoseconds(kernel, &header, sections.total, rows, &int8.staging, &team),
         };
         Ok(Prediction { seconds: nanoseconds * 1e-9, bytes: sections.total })
     }
@@ -60,7 +64,7 @@ impl Calibration {
     pub fn compare(&self, workload: &Workload) -> Result<Vec<(Format, Prediction)>> {
         self.predict(workload)?;
         let mut costs: Vec<(Format, Prediction)> = Vec::new();
-        for Kernel { format, .. } in KERNELS {
+        for Kernel { format, .. } in kernels(&self.isa) {
             if costs.iter().any(|(done, _)| *done == format) {
                 continue;
             }
@@ -104,6 +108,7 @@ impl Times {
     /// `quantizing`: the times before the products of a layer that only quantizes `x`.
     fn nanoseconds(
         &self,
+        kernel: Kernel,
         header: &Header,
         bytes: usize,
         rows: usize,
@@ -115,20 +120,40 @@ impl Times {
         let part = match header.group_size {
             _ if header.has_bitmaps() => 0.0,
             0 => header.stored as f64 / cells.max(1) as f64,
-            _ => header.groups() as f64 / inputs.max(1.0),
+            // Groups that a matrix unit multiplies are one kind, smaller ones another.
+            size => match header.groups() as f64 / inputs.max(1.0) {
+                part if !kernel.has_matrix => part,
+                part if int4::fills_steps(size) => part.min(MOST_MATRIX_GROUPS),
+                part => part.max(LEAST_OTHER_GROUPS),
+            },
         };
         let outputs = header.outputs.next_multiple_of(match header.height {
             0 => TILE,
             height => height,
         });
         let per_output = header.non_zeros / header.outputs.max(1);
+        let by_matrix = kernel.has_matrix
+            && match header.format {
+                Format::Int8 => rows > 1,
+                Format::Int4 => rows > 1 && int4::fills_steps(header.group_size),
+                _ => rows > bitmap::FEW_ROWS,
+            };
         let piece = match header.height {
-            0 | TILE if header.format.is_integer() => dense::piece(rows, header.inputs),
+            0 | TILE if header.format.is_integer() => {
+                let most = if header.format == Format::Int8 { dense::INT8_ROWS } else { dense::ROWS };
+                dense::Piece { rows, inputs: header.inputs, most }.cut(by_matrix)
+            }
             0 => dense::float_piece(rows, header.places()),
             1 => sparse::piece(per_output, lanes(header.format, rows)),
             _ => blocks::piece(per_output, rows),
         };
-        let products = |rows: usize| outputs as f64 * self.output_of(rows, inputs, part);
+        let products = |rows: usize| {
+            let each = match kernel.has_matrix {
+                true => self.matrix_output_of(rows, header.inputs, part, by_matrix && rows > 1),
+                false => self.output_of(rows, inputs, part),
+            };
+            outputs as f64 * each
+        };
         let single = products(1) + self.alone_longer(header, (outputs, piece.1), part);
         // A panel that is not full takes as long as a full one.
         let padded = if header.height == 1 && rows > 1 { rows.next_multiple_of(piece.0) } else { rows };
@@ -168,6 +193,24 @@ impl Times {
         let alone = outputs / piece * (piece % TILES) + outputs % piece % TILES;
         let longer = self.alone.at(&[inputs]) - self.output.at(&[1.0, inputs, part]);
         alone as f64 * longer.max(0.0)
+    }
+
+    /// Nanoseconds of an output of `rows` rows where a matrix unit may multiply them, and does.
+    fn matrix_output_of(&self, rows: usize, inputs: usize, part: f64, by_matrix: bool) -> f64 {
+        const LINE: usize = 64;
+        // It takes as long for what is left after whole steps as for a step.
+        let place = if by_matrix { inputs.next_multiple_of(LINE) } else { inputs } as f64;
+        let apart = inputs.next_multiple_of(GROUP);
+        let skewed = |inputs: usize| 1.0 - (1_usize << inputs.trailing_zeros().min(6)) as f64 / LINE as f64;
+        let skew = if by_matrix { skewed(apart) / skewed(GROUP) } else { 0.0 };
+        let at = |rows: usize| {
+            let rows = rows as f64;
+            self.output.at(&[rows, place, part]) + skew * self.skew.at(&[rows, place])
+        };
+        let most = self.output.axis(0).last().map_or(1, |&most| most as usize);
+        let (whole, rest) = (rows / most, rows % most);
+        let whole = if whole > 0 { whole as f64 * at(most) } else { 0.0 };
+        whole + if rest > 0 { at(rest) } else { 0.0 }
     }
 
     /// Nanoseconds of an output of `rows` rows.

@@ -59,7 +59,7 @@ impl Team {
     }
 
     /// What it takes to read a byte that another thread wrote: as much as makes the prediction of [`shared`] right.
-    fn moved(&self) -> f64 {
+    fn moved(&self, has_matrix: bool) -> f64 {
         let [quantizing, alone, together] = self.shared;
         let (products, _) = self.speedups();
         let mut sharing = Sharing {
@@ -72,7 +72,8 @@ impl Team {
         };
         let mut at = |moved: f64| {
             sharing.moved = moved;
-            sharing.call(0.0, &shared(self.threads, [quantizing, (alone - quantizing).max(0.0)]))
+            let piece = shared_piece(has_matrix);
+            sharing.call(0.0, &shared(self.threads, piece, [quantizing, (alone - quantizing).max(0.0)]))
         };
         let there = at(0.0);
         ((together - there) / (at(1.0) - there).max(1.0)).max(0.0)
@@ -95,7 +96,7 @@ pub(super) struct Sharing {
 
 impl Sharing {
     /// `None` for more threads than there are teams for, and for none.
-    pub(super) fn among(threads: usize, teams: &[Team]) -> Option<Self> {
+    pub(super) fn among(threads: usize, teams: &[Team], has_matrix: bool) -> Option<Self> {
         let mut below = Sharing {
             threads: 1,
             late: Grid::new(&[&PAUSES]),
@@ -119,7 +120,7 @@ impl Sharing {
                 threads: reached,
                 late,
                 piece: between(below.piece, team.piece),
-                moved: between(below.moved, team.moved()),
+                moved: between(below.moved, team.moved(has_matrix)),
                 products: between(below.products, products),
                 reads: between(below.reads, reads),
             };
@@ -156,8 +157,8 @@ impl Sharing {
 }
 
 /// A call for an int8 layer of which each thread multiplies a piece with all rows, and how long quantizing and multiplying take one.
-fn shared(threads: usize, [quantizing, multiplying]: [f64; 2]) -> [Loop; 2] {
-    let ((rows, inputs), piece) = (SHARED, shared_piece());
+fn shared(threads: usize, piece: (usize, usize), [quantizing, multiplying]: [f64; 2]) -> [Loop; 2] {
+    let (rows, inputs) = SHARED;
     let codes = (rows * inputs) as f64;
     let quantized = Cut { sizes: (rows, 1), piece: (QUANTIZED_ROWS, 1) };
     let cut = Cut { sizes: (rows, piece.1 * threads), piece };
@@ -170,8 +171,10 @@ fn shared(threads: usize, [quantizing, multiplying]: [f64; 2]) -> [Loop; 2] {
 /// Rows and inputs of that layer.
 pub(super) const SHARED: (usize, usize) = (64, 2224);
 
-pub(super) fn shared_piece() -> (usize, usize) {
-    dense::piece(SHARED.0, SHARED.1)
+/// A piece of its `y`, of which a matrix unit takes larger ones.
+pub(super) fn shared_piece(has_matrix: bool) -> (usize, usize) {
+    let (rows, inputs) = SHARED;
+    dense::Piece { rows, inputs, most: dense::INT8_ROWS }.cut(has_matrix)
 }
 
 /// Rows of `x` that one thread quantizes at a time.
@@ -277,7 +280,7 @@ mod tests {
         for (late, pause) in team.late.values_mut().iter_mut().zip(PAUSES) {
             *late = pause / 10.0;
         }
-        Sharing::among(2, &[team]).unwrap()
+        Sharing::among(2, &[team], false).unwrap()
     }
 
     fn each(time: f64, sizes: (usize, usize), piece: (usize, usize)) -> Loop {
@@ -295,7 +298,7 @@ mod tests {
         // Very many are shared evenly, and none is nothing.
         assert_eq!(call(0.0, &[each(600.0, (1000, 1000), (1, 1))]), 300.0);
         assert_eq!(call(5.0, &[each(0.0, (0, 4), (1, 1))]), 5.0);
-        let one = Sharing::among(1, &[]).unwrap();
+        let one = Sharing::among(1, &[], false).unwrap();
         assert_eq!(one.call(7.0, &[each(600.0, (1, 2), (1, 1))]), 607.0);
     }
 
@@ -323,7 +326,7 @@ mod tests {
         let team =
             |threads, time| Team { products: [400.0, time], reads: [400.0, time], ..Team::new(threads) };
         let teams = [team(2, 200.0), team(4, 100.0)];
-        let products = |threads| Sharing::among(threads, &teams).map(|sharing| sharing.products);
+        let products = |threads| Sharing::among(threads, &teams, false).map(|sharing| sharing.products);
         assert_eq!([1, 2, 3, 4].map(products), [Some(1.0), Some(2.0), Some(3.0), Some(4.0)]);
         assert_eq!([0, 5].map(products), [None, None]);
     }
