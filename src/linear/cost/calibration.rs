@@ -19,6 +19,9 @@ const MATRIX_ROWS: [f64; 23] = [
 /// Rows for which it is measured what a matrix unit takes longer where they do not begin at cache lines.
 const SKEWED_ROWS: [f64; 7] = [2., 16., 17., 32., 33., 64., 256.];
 
+/// The inputs for it: more than a step, of which the unit would copy the weights as well.
+pub(super) const SKEWED_INPUTS: [f64; 5] = [128., 320., 1088., 2240., 4288.];
+
 /// The same where panels are filled with zeros to one of these.
 const PADDED_ROWS: [f64; 4] = [1., 16., 32., 64.];
 
@@ -223,7 +226,7 @@ impl Times {
         Times {
             staging: Grid::new(&[kernel.staged_rows(), kernel.inputs(), kernel.staged_parts()]),
             output: Grid::new(&[kernel.rows(), kernel.inputs(), kernel.parts()]),
-            skew: Grid::new(&[kernel.skewed_rows(), kernel.inputs()]),
+            skew: Grid::new(&[kernel.skewed_rows(), &SKEWED_INPUTS]),
             alone: Grid::new(&[kernel.inputs()]),
             stall: Grid::new(&[kernel.footprints()]),
             store: Grid::new(&[&STORED_OUTPUTS]),

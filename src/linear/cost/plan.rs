@@ -1,7 +1,7 @@
 //! What is timed for each kernel, and what follows from the times.
 
 use super::super::layout::{Format, TILE};
-use super::calibration::{Kernel, MOST_ROWS, STORED_OUTPUTS, Times, is_whole, rounded};
+use super::calibration::{Kernel, MOST_ROWS, SKEWED_INPUTS, STORED_OUTPUTS, Times, is_whole, rounded};
 use super::grid::Grid;
 
 /// Bytes of weights of a layer whose times should show nothing of memory. So many outputs as fit: what happens to `x` before
@@ -59,8 +59,8 @@ pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
         }
         push((TILE, inputs), 0.0, 1, false);
     }
-    for inputs in kernel.inputs() {
-        let shape = (near_outputs(kernel, *inputs, 0.0), (inputs - SKEW) as usize);
+    for inputs in SKEWED_INPUTS {
+        let shape = (near_outputs(kernel, inputs, 0.0), (inputs - SKEW) as usize);
         kernel.skewed_rows().iter().for_each(|rows| push(shape, 0.0, *rows as usize, false));
     }
     for elements in STORED_OUTPUTS {
@@ -116,12 +116,12 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
             break;
         }
     }
-    for (k, inputs) in all_inputs.iter().enumerate() {
-        let outputs = near_outputs(kernel, *inputs, 0.0) as f64;
+    for (k, inputs) in SKEWED_INPUTS.into_iter().enumerate() {
+        let outputs = near_outputs(kernel, inputs, 0.0) as f64;
         for (m, rows) in kernel.skewed_rows().iter().enumerate() {
             let skewed = (next() - times.staging.at(&[*rows, inputs - SKEW, 0.0])) / outputs;
-            let longer = skewed - times.output.at(&[*rows, *inputs, 0.0]);
-            times.skew.set(m * all_inputs.len() + k, longer.max(0.0));
+            let longer = skewed - times.output.at(&[*rows, inputs, 0.0]);
+            times.skew.set(m * SKEWED_INPUTS.len() + k, longer.max(0.0));
         }
     }
     times.skew.make_rising(0, is_whole);
@@ -200,7 +200,7 @@ pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<
         }
         measured.push(staging(1.0, inputs, 0.0) + TILE as f64 * times.alone.at(&[inputs]));
     }
-    for inputs in *kernel.inputs() {
+    for inputs in SKEWED_INPUTS {
         let outputs = near_outputs(kernel, inputs, 0.0) as f64;
         let time = |rows: f64| {
             let each = output(rows, inputs, 0.0) + times.skew.at(&[rows, inputs]);

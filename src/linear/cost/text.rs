@@ -16,7 +16,7 @@ const EXPLANATION: &str = "\
 # `stall`: a byte of weights more, in layers of 2^20, 2^21, 2^22, 2^23, 2^24 and 2^25.5 bytes (blocks of one output: without the last), for
 # one row; `rows-stall.M` for M rows.
 # With a matrix unit (amx) int8, int4 and 1x1 are of 16, 64, 320, 1088, 2240 and 4288 inputs, `output` of int4 at 0, 1/64, 1/32 and
-# 1/4 groups, and `skew.M` is what an output takes longer at 4 inputs fewer, where rows of codes do not begin at cache lines.
+# 1/4 groups, and `skew.M` is what an output takes longer at 124, 316, 1084, 2236 and 4284, where rows of codes do not begin at cache lines.
 # `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many; how late the others come when they had
 # nothing to do for 0, 10, 20, 40, 80 and 320 microseconds; a piece besides its work; calls that quantize 64 rows of 2224
 # inputs, that multiply them as well, and that on all threads; calls of one thread and of all: many pieces of products, weights read
