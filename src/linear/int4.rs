@@ -23,6 +23,9 @@ const DEPTH: usize = 64;
 /// From how many groups of inputs with the same scales on a matrix unit pays: as many as it takes in a step.
 const FEWEST: usize = 16;
 
+/// How many rows do without a matrix unit: it would wait for weights that are made int8 for so few.
+const FEW_ROWS: usize = 8;
+
 /// An int4 layer; `x` with a sum for each group, multiplied as [`Int4Row`] wants it.
 pub(super) fn int4<Y: Operand>(
     context: &Context,
@@ -32,7 +35,7 @@ pub(super) fn int4<Y: Operand>(
 ) {
     let epilogue = Epilogue::of(layer);
     let (rows, inputs) = (y.nrows(), layer.in_features());
-    let piece = match fills_steps(layer.group_size()) {
+    let piece = match gains_by_matrix(rows, layer.group_size()) {
         true => context.isa().run(Piece { rows, inputs, most: ROWS }),
         false => piece(rows, inputs),
     };
@@ -41,7 +44,12 @@ pub(super) fn int4<Y: Operand>(
     });
 }
 
-/// Whether a matrix unit pays for groups of so many inputs.
+/// Whether a matrix unit pays, if there is one.
+pub(super) fn gains_by_matrix(rows: usize, group_size: usize) -> bool {
+    rows > FEW_ROWS && fills_steps(group_size)
+}
+
+/// Whether it pays for groups of so many inputs and many rows.
 pub(super) fn fills_steps(group_size: usize) -> bool {
     group_size / GROUP >= FEWEST
 }
@@ -59,7 +67,7 @@ impl<Y: Operand> Operation for Int4<'_, Y> {
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         if T::Matrix::EXISTS
-            && fills_steps(self.layer.group_size())
+            && gains_by_matrix(self.tile.rows(), self.layer.group_size())
             && let Some(unit) = dense::unit_for_codes(token, self.tile.rows())
         {
             return self.blocks(token, &unit);

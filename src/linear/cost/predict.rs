@@ -135,7 +135,7 @@ impl Times {
         let by_matrix = kernel.has_matrix
             && match header.format {
                 Format::Int8 => rows > 1,
-                Format::Int4 => rows > 1 && int4::fills_steps(header.group_size),
+                Format::Int4 => int4::gains_by_matrix(rows, header.group_size),
                 _ => rows > bitmap::FEW_ROWS,
             };
         let piece = match header.height {
