@@ -3,7 +3,8 @@
 //! What takes pairs as one number is otherwise as dense f32.
 
 use super::activations::{CHUNK, Row, contiguous};
-use super::dense::{self, FINISHED, FLOAT_ROWS, READY_DEPTH as DEPTH, ROWS};
+use super::by_matrix::{self, FINISHED};
+use super::dense::{self, FLOAT_ROWS, READY_DEPTH as DEPTH, ROWS};
 use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::TILE;
@@ -54,7 +55,7 @@ impl Operation for Layout {
     fn run<T: Token>(self, token: T) -> Self::Output {
         // A matrix unit takes rows as they are; also a single one, which would not be the same in company else.
         match token.matrix(self.rows) {
-            Some(_) => (Cut::Halved(1), dense::matrix_piece(self.rows.min(ROWS), self.places)),
+            Some(_) => (Cut::Halved(1), by_matrix::piece(self.rows.min(ROWS), self.places)),
             None => (dense::cut::<T>(self.rows), dense::float_piece(self.rows, self.places)),
         }
     }
@@ -245,7 +246,7 @@ impl<Y: Operand> Multiply<'_, Y> {
         let (rows, places) = (self.tile.rows(), self.layer.places());
         let x = Codes::of(x, rows, places);
         let blocks = rows.div_ceil(unit.block());
-        let (most, step) = dense::matrix_steps::<T>(unit, blocks, places);
+        let (most, step) = by_matrix::steps::<T>(unit, blocks, places);
         let mut sums = StackBuffer::<_, ROWS>::new();
         let sums = sums.filled(most * unit.block(), [0.0; TILE]);
         for start in (0..self.tile.cols()).step_by(TILE) {
@@ -258,7 +259,7 @@ impl<Y: Operand> Multiply<'_, Y> {
                 self.tile.expect_store((unit.start(first, rows), FINISHED), (start, TILE));
                 let mut done = 0;
                 while done < places {
-                    let depth = dense::matrix_depth(places - done, step);
+                    let depth = by_matrix::depth(places - done, step);
                     let weights = tile.get(done..done + depth).unwrap_or_default();
                     unit.dot_pairs(x.part(done, depth), first, weights, done > 0, sums);
                     done += depth;

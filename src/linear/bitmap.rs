@@ -2,8 +2,9 @@
 //! tile on the stack, or in registers, so they take fewer bytes and as many products as a dense layer's. And the check that such bits
 //! lead to their weights.
 
+use super::by_matrix::{End, FINISHED, Piece};
 use super::codes::CodeRows;
-use super::dense::{End, FINISHED, Piece, ROWS, piece};
+use super::dense::{ROWS, piece};
 use super::finish::{Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};

@@ -1,5 +1,6 @@
 //! Dense products: tiles of 32 outputs, several rows at a time so that a weight is used more than once in a register.
 
+use super::by_matrix::{self, End, FINISHED};
 use super::codes::CodeRows;
 use super::finish::{Epilogue, Finish, Outputs, numbers};
 use super::layer::PackedLinear;
@@ -33,28 +34,6 @@ pub(super) const READY_DEPTH: usize = 512;
 /// Bytes of weights that a last cache is not likely to keep. From memory, eight streams come faster than four, and weights that
 /// are asked for ahead; from a cache, both are slower.
 const FAR: usize = 36 << 20;
-
-/// Up to how many groups of inputs a matrix unit takes at once: the weights of a tile and of the rows that pass by fit the first cache.
-const MATRIX_DEPTH: usize = 256;
-
-/// Of more inputs, how many groups it takes at a time: their weights stay in the first cache for all rows.
-const MATRIX_STEP: usize = 64;
-
-/// Rows that a matrix unit computed and that are finished at a time; as many are asked for ahead. Of more, where rows lie 4 KiB apart,
-/// lines in the first cache would drive each other out.
-pub(super) const FINISHED: usize = 8;
-
-/// Rows of a block of a matrix unit.
-const MATRIX_ROWS: usize = 16;
-
-/// From how many rows of codes on a matrix unit is worth setting up.
-const MATRIX_FEWEST: usize = 2;
-
-/// Rows of a piece of an int8 layer where a matrix unit computes it.
-pub(super) const INT8_ROWS: usize = 4 * ROWS;
-
-/// Products in a piece where a matrix unit computes them, about.
-const MATRIX_PIECE: usize = 1 << 24;
 
 /// From how many inputs on a single row takes several int8 tiles at a time: streams of weights that are shorter begin too
 /// often.
@@ -317,64 +296,14 @@ pub(super) fn int8<F: Finish>(
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    let piece = context.isa().run(Piece { rows: y.nrows(), inputs: layer.in_features(), most: INT8_ROWS });
+    let piece = context.isa().run(by_matrix::Piece {
+        rows: y.nrows(),
+        inputs: layer.in_features(),
+        most: by_matrix::INT8_ROWS,
+    });
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int8 { layer, finish, x, at, tile });
     });
-}
-
-/// The [`piece`] of a product of codes on the instruction set; of `most` rows where a matrix unit computes it.
-pub(super) struct Piece {
-    pub(super) rows: usize,
-    pub(super) inputs: usize,
-    pub(super) most: usize,
-}
-
-impl Operation for Piece {
-    type Output = (usize, usize);
-    #[inline(always)]
-    fn run<T: Token>(self, token: T) -> (usize, usize) {
-        let by_matrix = unit_for_codes(token, self.rows).is_some();
-        self.cut(by_matrix)
-    }
-}
-
-impl Piece {
-    /// Where a matrix unit computes it, or not.
-    pub(super) fn cut(self, by_matrix: bool) -> (usize, usize) {
-        match by_matrix {
-            false => piece(self.rows, self.inputs),
-            true => matrix_piece(self.rows.min(self.most), self.inputs),
-        }
-    }
-}
-
-/// The [`piece`] of products by a matrix unit.
-pub(super) fn matrix_piece(rows: usize, inputs: usize) -> (usize, usize) {
-    // Each block of rows reads all weights anew.
-    let rows = rows.max(1);
-    // Weights take as long for few rows as for a block of them.
-    let products = (rows.max(MATRIX_ROWS) * TILE).saturating_mul(inputs.max(1));
-    (rows, MATRIX_PIECE.div_ceil(products) * TILE)
-}
-
-/// The matrix unit for so many rows of codes, if there is one and they gain by it.
-#[inline(always)]
-pub(super) fn unit_for_codes<T: Token>(token: T, rows: usize) -> Option<T::Matrix> {
-    if rows < MATRIX_FEWEST { None } else { token.matrix(rows) }
-}
-
-/// How many of `blocks` of rows a matrix unit takes at a time, and how many of `groups` of inputs: a pair of blocks and all inputs; or
-/// more and some, where the weights of all are more than the first cache should hold.
-#[inline(always)]
-pub(super) fn matrix_steps<T: Token>(unit: &T::Matrix, blocks: usize, groups: usize) -> (usize, usize) {
-    if groups > MATRIX_DEPTH { (blocks.min(ROWS / unit.block()), MATRIX_STEP) } else { (2, groups) }
-}
-
-/// How many of the groups that are left are taken next: the last ones with those before.
-#[inline(always)]
-pub(super) fn matrix_depth(left: usize, step: usize) -> usize {
-    if left >= 2 * step { step } else { left }
 }
 
 struct Int8<'a, F: Finish> {
@@ -393,7 +322,7 @@ impl<F: Finish> Operation for Int8<'_, F> {
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
         let rows = codes.get(self.at.0 * padded..).unwrap_or_default();
         if T::Matrix::EXISTS
-            && let Some(unit) = unit_for_codes(token, self.tile.rows())
+            && let Some(unit) = by_matrix::unit_for_codes(token, self.tile.rows())
         {
             return self.blocks(token, &unit, rows);
         }
@@ -457,7 +386,7 @@ impl<F: Finish> Int8<'_, F> {
         let (rows, groups) = (self.tile.rows(), self.x.padded / GROUP);
         let codes = Codes::of(codes.as_chunks::<GROUP>().0, rows, groups);
         let blocks = rows.div_ceil(unit.block());
-        let (most, step) = matrix_steps::<T>(unit, blocks, groups);
+        let (most, step) = by_matrix::steps::<T>(unit, blocks, groups);
         let mut sums = StackBuffer::<_, ROWS>::new();
         let sums = sums.filled(most * unit.block(), [0; TILE]);
         let end = End { finish: self.finish, x: self.x, top: self.at.0, inputs: self.layer.in_features() };
@@ -471,7 +400,7 @@ impl<F: Finish> Int8<'_, F> {
                 self.tile.expect_store((unit.start(first, rows), FINISHED), (start, TILE));
                 let mut done = 0;
                 while done < groups {
-                    let depth = matrix_depth(groups - done, step);
+                    let depth = by_matrix::depth(groups - done, step);
                     let weights = weights.get(done..done + depth).unwrap_or_default();
                     unit.dot(codes.part(done, depth), first, weights, done > 0, sums);
                     done += depth;
@@ -505,49 +434,6 @@ impl<F: Finish> Int8<'_, F> {
             done += R;
         }
         done
-    }
-}
-
-/// What becomes of sums of blocks of rows.
-pub(super) struct End<'a, F> {
-    pub(super) finish: F,
-    pub(super) x: &'a CodeRows<'a>,
-    /// The row of `x` that is the first of the tile of `y`.
-    pub(super) top: usize,
-    pub(super) inputs: usize,
-}
-
-impl<F: Finish> End<'_, F> {
-    /// Those of blocks from one on, into the tile of `y` from a column on.
-    #[inline(always)]
-    pub(super) fn blocks<T: Token>(
-        &self,
-        token: T,
-        unit: &T::Matrix,
-        outputs: &Outputs<TILE>,
-        sums: &[[i32; TILE]],
-        (first, start): (usize, usize),
-        tile: &mut TileMut<'_, F::Out>,
-    ) {
-        for (block, sums) in sums.chunks_exact(unit.block()).enumerate() {
-            // The last block may begin with rows of the one before.
-            let mut row = (first + block) * unit.block();
-            let begin = unit.start(first + block, tile.rows());
-            let (many, rest) = sums.get(row - begin..).unwrap_or_default().as_chunks::<FINISHED>();
-            for products in many {
-                tile.expect_store((row + FINISHED, FINISHED), (start, TILE));
-                let parameters = self.x.rows::<FINISHED>(self.top + row, self.inputs);
-                let places = tile.block::<FINISHED, TILE>(row, start);
-                outputs.finish_rows(self.finish, token, *products, parameters, places);
-                row += FINISHED;
-            }
-            for products in rest {
-                let parameters = self.x.rows::<1>(self.top + row, self.inputs);
-                let places = tile.block::<1, TILE>(row, start);
-                outputs.finish_rows(self.finish, token, [*products], parameters, places);
-                row += 1;
-            }
-        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Dense products with int4 weights in groups: as [`dense`](super::dense), but scales belong to groups of inputs, so sums are
 //! exact within a group and f32 between groups.
 
+use super::by_matrix::{Piece, unit_for_codes};
 use super::codes::CodeRows;
-use super::dense::{self, Piece, ROWS, piece};
+use super::dense::{ROWS, piece};
 use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
@@ -68,7 +69,7 @@ impl<Y: Operand> Operation for Int4<'_, Y> {
     fn run<T: Token>(mut self, token: T) {
         if T::Matrix::EXISTS
             && gains_by_matrix(self.tile.rows(), self.layer.group_size())
-            && let Some(unit) = dense::unit_for_codes(token, self.tile.rows())
+            && let Some(unit) = unit_for_codes(token, self.tile.rows())
         {
             return self.blocks(token, &unit);
         }

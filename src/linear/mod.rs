@@ -10,6 +10,7 @@ mod activations;
 mod bf16_dot;
 mod bitmap;
 mod blocks;
+mod by_matrix;
 mod bytes;
 mod codes;
 mod conv;

@@ -1,7 +1,7 @@
 //! Predicting: the tables of a calibration, added up for a workload.
 
 use super::super::layout::{Format, GROUP, Header, LANES, TILE};
-use super::super::{bitmap, blocks, dense, int4, sparse};
+use super::super::{bitmap, blocks, by_matrix, dense, int4, sparse};
 use super::calibration::{
     Calibration, Kernel, LEAST_OTHER_GROUPS, MOST_MATRIX_GROUPS, PANEL, STORED_OUTPUTS, Times, kernels,
 };
@@ -140,8 +140,8 @@ impl Times {
             };
         let piece = match header.height {
             0 | TILE if header.format.is_integer() => {
-                let most = if header.format == Format::Int8 { dense::INT8_ROWS } else { dense::ROWS };
-                dense::Piece { rows, inputs: header.inputs, most }.cut(by_matrix)
+                let most = if header.format == Format::Int8 { by_matrix::INT8_ROWS } else { dense::ROWS };
+                by_matrix::Piece { rows, inputs: header.inputs, most }.cut(by_matrix)
             }
             0 => dense::float_piece(rows, header.places()),
             1 => sparse::piece(per_output, lanes(header.format, rows)),

@@ -1,6 +1,6 @@
 //! Threads that share the pieces of a call: how late they come, who runs which piece, and when the last is done.
 
-use super::super::dense;
+use super::super::by_matrix;
 use super::grid::Grid;
 
 /// For how long the other threads had nothing to do before a loop, in nanoseconds: after a while they sleep, and are woken.
@@ -174,7 +174,7 @@ pub(super) const SHARED: (usize, usize) = (64, 2224);
 /// A piece of its `y`, of which a matrix unit takes larger ones.
 pub(super) fn shared_piece(has_matrix: bool) -> (usize, usize) {
     let (rows, inputs) = SHARED;
-    dense::Piece { rows, inputs, most: dense::INT8_ROWS }.cut(has_matrix)
+    by_matrix::Piece { rows, inputs, most: by_matrix::INT8_ROWS }.cut(has_matrix)
 }
 
 /// Rows of `x` that one thread quantizes at a time.

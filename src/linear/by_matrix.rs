@@ -1,0 +1,126 @@
+//! Blocks of rows that a matrix unit multiplies: how many it takes at a time, and what becomes of their sums.
+
+use super::codes::CodeRows;
+use super::dense::{self, ROWS};
+use super::finish::{Finish, Outputs};
+use super::layout::TILE;
+use crate::kernels::{Matrix, Operation, TileMut, Token};
+
+/// Up to how many groups of inputs a matrix unit takes at once: the weights of a tile and of the rows that pass by fit the first cache.
+const DEPTH: usize = 256;
+
+/// Of more inputs, how many groups it takes at a time: their weights stay in the first cache for all rows.
+const STEP: usize = 64;
+
+/// Rows that a matrix unit computed and that are finished at a time; as many are asked for ahead. Of more, where rows lie 4 KiB apart,
+/// lines in the first cache would drive each other out.
+pub(super) const FINISHED: usize = 8;
+
+/// Rows of a block of a matrix unit.
+const BLOCK_ROWS: usize = 16;
+
+/// From how many rows of codes on a matrix unit is worth setting up.
+const FEWEST: usize = 2;
+
+/// Rows of a piece of an int8 layer where a matrix unit computes it.
+pub(super) const INT8_ROWS: usize = 4 * ROWS;
+
+/// Products in a piece where a matrix unit computes them, about.
+const PIECE: usize = 1 << 24;
+
+/// The [`piece`](dense::piece) of a product of codes on the instruction set; of `most` rows where a matrix unit computes it.
+pub(super) struct Piece {
+    pub(super) rows: usize,
+    pub(super) inputs: usize,
+    pub(super) most: usize,
+}
+
+impl Operation for Piece {
+    type Output = (usize, usize);
+    #[inline(always)]
+    fn run<T: Token>(self, token: T) -> (usize, usize) {
+        let by_matrix = unit_for_codes(token, self.rows).is_some();
+        self.cut(by_matrix)
+    }
+}
+
+impl Piece {
+    /// Where a matrix unit computes it, or not.
+    pub(super) fn cut(self, by_matrix: bool) -> (usize, usize) {
+        match by_matrix {
+            false => dense::piece(self.rows, self.inputs),
+            true => piece(self.rows.min(self.most), self.inputs),
+        }
+    }
+}
+
+/// The [`piece`](dense::piece) of products by a matrix unit.
+pub(super) fn piece(rows: usize, inputs: usize) -> (usize, usize) {
+    // Each block of rows reads all weights anew.
+    let rows = rows.max(1);
+    // Weights take as long for few rows as for a block of them.
+    let products = (rows.max(BLOCK_ROWS) * TILE).saturating_mul(inputs.max(1));
+    (rows, PIECE.div_ceil(products) * TILE)
+}
+
+/// The matrix unit for so many rows of codes, if there is one and they gain by it.
+#[inline(always)]
+pub(super) fn unit_for_codes<T: Token>(token: T, rows: usize) -> Option<T::Matrix> {
+    if rows < FEWEST { None } else { token.matrix(rows) }
+}
+
+/// How many of `blocks` of rows a matrix unit takes at a time, and how many of `groups` of inputs: a pair of blocks and all inputs; or
+/// more and some, where the weights of all are more than the first cache should hold.
+#[inline(always)]
+pub(super) fn steps<T: Token>(unit: &T::Matrix, blocks: usize, groups: usize) -> (usize, usize) {
+    if groups > DEPTH { (blocks.min(ROWS / unit.block()), STEP) } else { (2, groups) }
+}
+
+/// How many of the groups that are left are taken next: the last ones with those before.
+#[inline(always)]
+pub(super) fn depth(left: usize, step: usize) -> usize {
+    if left >= 2 * step { step } else { left }
+}
+
+/// What becomes of sums of blocks of rows.
+pub(super) struct End<'a, F> {
+    pub(super) finish: F,
+    pub(super) x: &'a CodeRows<'a>,
+    /// The row of `x` that is the first of the tile of `y`.
+    pub(super) top: usize,
+    pub(super) inputs: usize,
+}
+
+impl<F: Finish> End<'_, F> {
+    /// Those of blocks from one on, into the tile of `y` from a column on.
+    #[inline(always)]
+    pub(super) fn blocks<T: Token>(
+        &self,
+        token: T,
+        unit: &T::Matrix,
+        outputs: &Outputs<TILE>,
+        sums: &[[i32; TILE]],
+        (first, start): (usize, usize),
+        tile: &mut TileMut<'_, F::Out>,
+    ) {
+        for (block, sums) in sums.chunks_exact(unit.block()).enumerate() {
+            // The last block may begin with rows of the one before.
+            let mut row = (first + block) * unit.block();
+            let begin = unit.start(first + block, tile.rows());
+            let (many, rest) = sums.get(row - begin..).unwrap_or_default().as_chunks::<FINISHED>();
+            for products in many {
+                tile.expect_store((row + FINISHED, FINISHED), (start, TILE));
+                let parameters = self.x.rows::<FINISHED>(self.top + row, self.inputs);
+                let places = tile.block::<FINISHED, TILE>(row, start);
+                outputs.finish_rows(self.finish, token, *products, parameters, places);
+                row += FINISHED;
+            }
+            for products in rest {
+                let parameters = self.x.rows::<1>(self.top + row, self.inputs);
+                let places = tile.block::<1, TILE>(row, start);
+                outputs.finish_rows(self.finish, token, [*products], parameters, places);
+                row += 1;
+            }
+        }
+    }
+}
