@@ -5,7 +5,7 @@
 
 mod support;
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::guard::Guarded;
@@ -207,6 +207,47 @@ impl ParallelFor for Counted {
     fn parallel_for(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
         self.0.fetch_max(count, Ordering::Relaxed);
         (0..count).for_each(task);
+    }
+}
+
+/// Zero points that no weight was packed with, in bytes that are used all the same: what they give is the same everywhere, and for a row
+/// in any company.
+#[test]
+fn zero_points_that_are_no_nibbles_count_as_they_are() {
+    const SHAPE: (usize, usize) = (70, 256);
+    let nibbles = random_codes(SHAPE.0, SHAPE.1, 7).mapv(|code| code as u8 & 15);
+    let scales = Array2::from_elem((SHAPE.0, SHAPE.1 / 64), 0.01);
+    let pack = |zero: i32| {
+        let zeros = Array2::from_elem((SHAPE.0, SHAPE.1 / 64), zero);
+        PackedLinear::new(Weights::uint4(nibbles.view(), 64, scales.view(), zeros.view())).unwrap()
+    };
+    let (three, five) = (pack(3), pack(5));
+    // Where the bytes of two such layers are 3 and 5 are zero points; of the last tile, the others count for nothing.
+    let places: Vec<usize> = (0..three.as_bytes().len())
+        .filter(|&at| (three.as_bytes()[at], five.as_bytes()[at]) == (3, 5))
+        .collect();
+    assert!(places.len() >= SHAPE.0 * SHAPE.1 / 64);
+    let x = random(20, SHAPE.1, 8);
+    for zero in [128, 129, 200, 255] {
+        let mut bytes = three.as_bytes().to_vec();
+        bytes[places[5]] = zero;
+        let layer = PackedLinear::from_bytes(&bytes).unwrap();
+        let forward = |x: ArrayView2<'_, f32>| {
+            let mut y = Array2::<f32>::zeros((x.nrows(), SHAPE.0));
+            layer.forward(x, y.view_mut()).unwrap();
+            y
+        };
+        let expected = scalar().scope(|| forward(x.view()));
+        for context in every_isa() {
+            context.scope(|| {
+                assert_eq!(forward(x.view()), expected, "{zero} {context:?}");
+                assert_eq!(
+                    forward(x.slice(s![3..4, ..])),
+                    expected.slice(s![3..4, ..]),
+                    "{zero} {context:?}"
+                );
+            });
+        }
     }
 }
 

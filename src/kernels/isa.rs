@@ -35,7 +35,7 @@ pub(crate) enum Level {
 /// | `avx2` | AVX2, FMA, F16C, BMI1, BMI2, POPCNT |
 /// | `avx-vnni` | those, and AVX-VNNI |
 /// | `avx512` | those of `avx2`, and AVX-512 F, BW, CD, DQ, VL, VNNI |
-/// | `amx` | those, and AMX with its int8 products |
+/// | `amx` | those, and AMX with its products of int8 and of bf16 |
 /// | `neon` | NEON |
 /// | `neon-dotprod` | NEON with SDOT/UDOT |
 /// | `neon-i8mm` | those, with SMMLA/UMMLA |

@@ -16,6 +16,7 @@ const MOST_LINES: usize = 8;
 
 /// Bytes that a product reads later, and that it asks for into the second cache while it multiplies others: a few lines with
 /// each [`RUN`] of steps. Alone, the first rows that meet new weights wait for the last cache or for memory.
+#[cfg_attr(not(kernels = "x86_64"), allow(dead_code, reason = "no other kernel asks for anything yet"))]
 #[derive(Clone, Copy)]
 pub(crate) struct Ahead {
     start: *const u8,
@@ -25,25 +26,27 @@ pub(crate) struct Ahead {
 impl Ahead {
     pub(crate) const NOTHING: Ahead = Ahead { start: std::ptr::null(), lines: 0 };
 
-    /// Part `index` of about `parts` equal ones of `bytes`, beside a product of `steps` steps.
+    /// Part `index` of `parts` of `bytes`, beside a product of `steps` steps: as many whole lines with each run as all parts need, so
+    /// nothing is left for the last parts where there are many.
     #[inline(always)]
     pub(crate) fn part(bytes: &[u8], steps: usize, (index, parts): (usize, usize)) -> Self {
         let runs = (steps / RUN).max(1);
         let lines = bytes.len().div_ceil(LINE * runs * parts.max(1)).min(MOST_LINES);
-        Ahead { start: bytes.as_ptr().wrapping_add(index * lines * runs * LINE), lines }
+        match bytes.get(index * lines * runs * LINE..) {
+            None | Some([]) => Ahead::NOTHING,
+            Some(part) => Ahead { start: part.as_ptr(), lines },
+        }
     }
 
     /// Asks for the lines that belong to the steps from `step` on, the first of a run.
+    #[cfg(kernels = "x86_64")]
     #[inline(always)]
     pub(super) fn ask(self, step: usize) {
-        #[cfg(kernels = "x86_64")]
         for line in 0..self.lines {
             let address = self.start.wrapping_add((step / RUN * self.lines + line) * LINE);
             // SAFETY: every x86-64 processor has the instruction; it is a hint, at any address.
             unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast()) };
         }
-        #[cfg(not(kernels = "x86_64"))]
-        let _ = (self, step);
     }
 }
 

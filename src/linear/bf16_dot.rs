@@ -167,6 +167,7 @@ impl<Y: Operand> Operation for Multiply<'_, Y> {
         let (row, rows) = (self.at.0, self.tile.rows());
         let x = self.x.get(row * places..(row + rows) * places).unwrap_or_default();
         if T::Matrix::EXISTS
+            && self.cut.most() == 1
             && let Some(unit) = token.matrix(rows)
         {
             return self.blocks(token, &unit, x);

@@ -55,7 +55,7 @@ pub(super) fn is_far(layer: &PackedLinear<'_>) -> bool {
     layer.values(0).len() >= FAR
 }
 
-/// The [`piece`] of a float product: not more rows than the second cache holds, and weights, read anew for each, are asked for ahead.
+/// The [`piece`] of a float product. Its rows, of up to some 2000 inputs, fit the second cache beside the weights that pass by.
 pub(super) fn float_piece(rows: usize, inputs: usize) -> (usize, usize) {
     (FLOAT_ROWS, piece(rows, inputs).1)
 }

@@ -69,6 +69,7 @@ impl<Y: Operand> Operation for Int4<'_, Y> {
     fn run<T: Token>(mut self, token: T) {
         if T::Matrix::EXISTS
             && gains_by_matrix(self.tile.rows(), self.layer.group_size())
+            && self.fits_int8()
             && let Some(unit) = unit_for_codes(token, self.tile.rows())
         {
             return self.blocks(token, &unit);
@@ -124,6 +125,16 @@ impl<'a, Y: Operand> Int4<'a, Y> {
             start += TILES * TILE;
         }
         start
+    }
+
+    /// Whether nibbles less their zero points are int8: also those that are no nibbles, in bytes that nobody packed.
+    #[inline(always)]
+    fn fits_int8(&self) -> bool {
+        let (first, end) = (self.at.1 / TILE, (self.at.1 + self.tile.cols()).div_ceil(TILE));
+        let zero_points = self.layer.zero_points().as_chunks::<TILE>().0;
+        let zero_points = zero_points.get(first * self.layer.groups()..end * self.layer.groups());
+        let most = |zero_points: &[[u8; TILE]]| zero_points.as_flattened().iter().copied().max();
+        zero_points.and_then(most).unwrap_or(0) <= i8::MIN.unsigned_abs()
     }
 
     /// All rows and columns, by a matrix unit: its sums of a group are scaled and added to those in f32, of blocks below each other.
