@@ -26,16 +26,13 @@ pub(crate) struct Ahead {
 impl Ahead {
     pub(crate) const NOTHING: Ahead = Ahead { start: std::ptr::null(), lines: 0 };
 
-    /// Part `index` of `parts` of `bytes`, beside a product of `steps` steps: as many whole lines with each run as all parts need, so
-    /// nothing is left for the last parts where there are many.
+    /// Part `index` of `parts` of `bytes`, beside a product of `steps` steps: as many whole lines with each run as all parts need. The last
+    /// of many parts ask for what lies behind: for nothing instead, f32 layers took 2 to 6% longer.
     #[inline(always)]
     pub(crate) fn part(bytes: &[u8], steps: usize, (index, parts): (usize, usize)) -> Self {
         let runs = (steps / RUN).max(1);
         let lines = bytes.len().div_ceil(LINE * runs * parts.max(1)).min(MOST_LINES);
-        match bytes.get(index * lines * runs * LINE..) {
-            None | Some([]) => Ahead::NOTHING,
-            Some(part) => Ahead { start: part.as_ptr(), lines },
-        }
+        Ahead { start: bytes.as_ptr().wrapping_add(index * lines * runs * LINE), lines }
     }
 
     /// Asks for the lines that belong to the steps from `step` on, the first of a run.
