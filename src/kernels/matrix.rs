@@ -4,6 +4,7 @@ use super::bf16_dot::{Pair, StoredPair};
 use super::dot::{Group, TILE};
 
 /// Rows that a [`Matrix`] multiplies, of groups of codes or of pairs of bf16: `rows` of `len` each, `stride` apart.
+#[cfg_attr(not(kernels = "x86_64"), allow(dead_code, reason = "no other instruction set has a unit yet"))]
 #[derive(Clone, Copy)]
 pub(crate) struct Codes<'a, G> {
     groups: &'a [G],
@@ -30,6 +31,7 @@ impl<'a, G: Copy> Codes<'a, G> {
     }
 
     /// Where row `row` begins: `len` groups from there on are in the slice if `row` is below `rows`.
+    #[cfg_attr(not(kernels = "x86_64"), allow(dead_code, reason = "no other instruction set has a unit yet"))]
     #[inline(always)]
     pub(super) fn row(&self, row: usize) -> *const G {
         self.groups.as_ptr().wrapping_add(row * self.stride)

@@ -3,8 +3,8 @@
 //!
 //! A tile register holds 16 rows of 64 bytes. `tdpbusd` multiplies 16 rows of 64 codes by 64 codes of each of 16 outputs and adds
 //! the products, exact, to 16 x 16 int32: eight times as much a cycle as two of AVX-512's `vpdpbusd`. The weights of a packed
-//! tile lie as the unit wants them, four codes of each output side by side; the codes of a row do by themselves. All that is true of `tdpbf16ps` and f32, with a pair of
-//! bf16 where there are four codes.
+//! tile lie as the unit wants them, four codes of each output side by side; the codes of a row do by themselves. All that is true of
+//! `tdpbf16ps` and f32, with a pair of bf16 where there are four codes.
 //!
 //! The compiler knows neither the registers nor the instructions, so a block of sums is one piece of assembly from its first load
 //! to its last store.

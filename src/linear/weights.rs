@@ -203,8 +203,8 @@ impl<'a> Weights<'a> {
     }
 
     /// Store the weights in bf16 and round `x` to bf16 in the call, to nearest even, for the dot product of processors that have
-    /// one. AVX-512 BF16 takes half the time of f32 on AMD's processors since Zen 4, but more than that of f32 on Intel's since Sapphire
-    /// Rapids; their AMX takes a fifth of it. Pays where rows are many; a single row waits for its weights,
+    /// one. AVX-512 BF16 took half the time of f32 on a Zen 4 core, but more than that of f32 on a Xeon, whose AMX took a fifth of
+    /// it. Pays where rows are many; a single row waits for its weights,
     /// which are as many bytes as those of any bf16 layer.
     ///
     /// f32 and f16 weights are rounded once, when they are packed. Everything else, and the bound of the error, is as in other float
