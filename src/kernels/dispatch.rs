@@ -258,7 +258,7 @@ pub(crate) trait Token: Copy {
         sums: &mut [[i32; TILE]; N],
     ) {
         for (tile, sums) in tiles.into_iter().zip(sums) {
-            self.dot::<1>(RowBlock::of(row, row.len()), tile, std::array::from_mut(sums));
+            self.dot::<1>(RowBlock::of(row, row.len(), row.len()), tile, std::array::from_mut(sums));
         }
     }
 

@@ -58,12 +58,12 @@ pub(crate) struct RowBlock<'a, S, const R: usize> {
 }
 
 impl<'a, S, const R: usize> RowBlock<'a, S, R> {
-    /// The first `R` rows of `len` groups; of none if there are fewer.
+    /// The first `R` rows of `len` groups, at most `stride`, each as far from the next; of none if there are fewer.
     #[inline(always)]
-    pub(crate) fn of(groups: &'a [Group<S>], len: usize) -> Self {
-        let whole = len.checked_mul(R).is_some_and(|needed| needed <= groups.len());
+    pub(crate) fn of(groups: &'a [Group<S>], len: usize, stride: usize) -> Self {
+        let whole = len <= stride && stride.checked_mul(R).is_some_and(|needed| needed <= groups.len());
         let len = if whole { len } else { 0 };
-        RowBlock { groups, stride: len, len }
+        RowBlock { groups, stride, len }
     }
 
     /// `len` groups of each row, from group `first` on; none if there are fewer.
@@ -162,11 +162,17 @@ mod tests {
         let firsts = |block: RowBlock<'_, u8, 3>| {
             block.rows().map(|row| row.iter().map(|x| x[0]).collect::<Vec<u8>>())
         };
-        let block = RowBlock::<_, 3>::of(&groups, 5);
+        let block = RowBlock::<_, 3>::of(&groups, 5, 5);
         assert_eq!(firsts(block), [vec![0, 1, 2, 3, 4], vec![5, 6, 7, 8, 9], vec![10, 11, 12, 13, 14]]);
         assert_eq!(firsts(block.part(3, 2)), [[3, 4], [8, 9], [13, 14]]);
         assert_eq!(firsts(block.part(1, 4).part(2, 1)), [[3], [8], [13]]);
-        for nothing in [block.part(3, 3), block.part(5, 0), block.part(9, 1), RowBlock::of(&groups, 6)] {
+        for nothing in [
+            block.part(3, 3),
+            block.part(5, 0),
+            block.part(9, 1),
+            RowBlock::of(&groups, 6, 6),
+            RowBlock::of(&groups, 5, 4),
+        ] {
             assert!(firsts(nothing).iter().all(|row| row.is_empty()));
         }
     }

@@ -2,6 +2,7 @@
 
 use super::bf16_dot::{Pair, StoredPair};
 use super::dot::{Group, TILE};
+use super::prefetch::Beside;
 
 /// Rows that a [`Matrix`] multiplies, of groups of codes or of pairs of bf16: `rows` of `len` each, `stride` apart.
 #[cfg_attr(not(kernels = "x86_64"), allow(dead_code, reason = "no other instruction set has a unit yet"))]
@@ -14,12 +15,12 @@ pub(crate) struct Codes<'a, G> {
 }
 
 impl<'a, G: Copy> Codes<'a, G> {
-    /// The first `rows` rows of `len` groups, one after the other; of none if there are fewer.
+    /// The first `rows` rows of `len` groups, at most `stride`, each as far from the next; of none if there are fewer.
     #[inline(always)]
-    pub(crate) fn of(groups: &'a [G], rows: usize, len: usize) -> Self {
-        let whole = len.checked_mul(rows).is_some_and(|needed| needed <= groups.len());
+    pub(crate) fn of(groups: &'a [G], rows: usize, len: usize, stride: usize) -> Self {
+        let whole = len <= stride && stride.checked_mul(rows).is_some_and(|needed| needed <= groups.len());
         let len = if whole { len } else { 0 };
-        Codes { groups, rows, stride: len, len }
+        Codes { groups, rows, stride, len }
     }
 
     /// `len` groups of each row, from group `first` on; none if there are fewer.
@@ -56,7 +57,7 @@ pub(crate) trait Matrix<S>: Sized {
     }
 
     /// `sums[r][n] = sum over k and i of codes[r][k][i] * tile[k][n][i]`, exact, added to what `sums` hold if `add`, of as many whole
-    /// blocks as `sums` have room for, from block `first` on; over the shorter of the depths.
+    /// blocks as `sums` have room for, from block `first` on; over the shorter of the depths. What is `beside` is asked for meanwhile.
     fn dot(
         &self,
         codes: Codes<'_, Group<S>>,
@@ -64,6 +65,7 @@ pub(crate) trait Matrix<S>: Sized {
         tile: &[[Group<i8>; TILE]],
         add: bool,
         sums: &mut [[i32; TILE]],
+        beside: Beside,
     );
 
     /// As [`dot`](Matrix::dot), of bf16 in pairs: `pairs[r][k][i] * tile[k][n][i]`, summed in f32. Of 16 `k` at a time, from the first on,
@@ -75,6 +77,7 @@ pub(crate) trait Matrix<S>: Sized {
         tile: &[[StoredPair; TILE]],
         add: bool,
         sums: &mut [[f32; TILE]],
+        beside: Beside,
     );
 }
 
@@ -90,7 +93,15 @@ impl<S> Matrix<S> for NoMatrix {
     }
 
     #[inline(always)]
-    fn dot(&self, _: Codes<'_, Group<S>>, _: usize, _: &[[Group<i8>; TILE]], _: bool, _: &mut [[i32; TILE]]) {
+    fn dot(
+        &self,
+        _: Codes<'_, Group<S>>,
+        _: usize,
+        _: &[[Group<i8>; TILE]],
+        _: bool,
+        _: &mut [[i32; TILE]],
+        _: Beside,
+    ) {
         match *self {}
     }
 
@@ -102,6 +113,7 @@ impl<S> Matrix<S> for NoMatrix {
         _: &[[StoredPair; TILE]],
         _: bool,
         _: &mut [[f32; TILE]],
+        _: Beside,
     ) {
         match *self {}
     }

@@ -90,8 +90,8 @@ pub(crate) use pages::prefer_large_pages;
 pub(crate) use pieces::Rows;
 pub(crate) use pieces::{PIECE, Pieces, for_each_piece, reduce_pieces};
 #[cfg(feature = "linear")]
-pub(crate) use prefetch::Ahead;
+pub(crate) use prefetch::{Ahead, Beside};
 #[cfg(feature = "linear")]
 pub(crate) use stack::StackBuffer;
 #[cfg(feature = "linear")]
-pub(crate) use tile::{TileBlock, TileMut, for_each_tile};
+pub(crate) use tile::{TileBlock, TileMut, TileStrip, for_each_tile};

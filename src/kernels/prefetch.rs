@@ -47,6 +47,31 @@ impl Ahead {
     }
 }
 
+/// Weights that come next, which a matrix unit asks for into the second cache while it multiplies blocks of rows, a part with each of
+/// its steps.
+#[cfg_attr(not(kernels = "x86_64"), allow(dead_code, reason = "no other instruction set has a unit yet"))]
+#[derive(Clone, Copy)]
+pub(crate) struct Beside {
+    weights: *const u8,
+    lines: usize,
+}
+
+impl Beside {
+    pub(crate) const NOTHING: Beside = Beside { weights: std::ptr::null(), lines: 0 };
+
+    pub(crate) fn of(weights: &[u8]) -> Self {
+        Beside { weights: weights.as_ptr(), lines: weights.len().div_ceil(LINE) }
+    }
+
+    /// The address from which on a block of `rows` rows from `first` on, of `all`, asks, and for how many lines with each of `steps` steps.
+    #[cfg(kernels = "x86_64")]
+    #[inline(always)]
+    pub(super) fn part(self, (first, rows, all): (usize, usize, usize), steps: usize) -> (*const u8, usize) {
+        let start = self.weights.wrapping_add(self.lines * first / all.max(1) * LINE);
+        (start, (self.lines * rows).div_ceil(all.max(1) * steps.max(1)))
+    }
+}
+
 /// Says that a line will soon be read or written.
 #[inline(always)]
 pub(super) fn near(address: *const i8) {

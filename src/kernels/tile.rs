@@ -93,6 +93,20 @@ impl<T: Copy> TileMut<'_, T> {
         }
     }
 
+    /// `N` columns from column `col` on, of the `rows` rows from row `row` on.
+    #[inline(always)]
+    pub(crate) fn strip<const N: usize>(
+        &mut self,
+        (row, rows): (usize, usize),
+        col: usize,
+    ) -> TileStrip<'_, T, N> {
+        let is_whole = row + rows <= self.rows && col + N <= self.cols && self.col_stride == 1;
+        let offset = row as isize * self.row_stride + col as isize * self.col_stride;
+        let start = self.start.wrapping_offset(offset);
+        let (below, cols) = (self.rows.saturating_sub(row), self.cols.saturating_sub(col));
+        TileStrip { tile: TileMut { start, rows: rows.min(below), cols, ..*self }, below, is_whole }
+    }
+
     /// Row `row` as a slice; nothing if its elements do not lie side by side.
     #[inline(always)]
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
@@ -137,6 +151,44 @@ impl<T: Copy, const R: usize, const N: usize> TileBlock<'_, T, R, N> {
         } else {
             // Of a copy, so that only this path has the values in memory.
             self.tile.store_row(row, 0, &{ values });
+        }
+    }
+}
+
+/// A strip of a tile, whose rows are written one after the other; whether they fit is found out once for all of them.
+pub(crate) struct TileStrip<'a, T, const N: usize> {
+    tile: TileMut<'a, T>,
+    /// Rows of the tile from the strip's first on.
+    below: usize,
+    is_whole: bool,
+}
+
+impl<T: Copy, const N: usize> TileStrip<'_, T, N> {
+    /// Writes row `row` of the strip.
+    #[inline(always)]
+    pub(crate) fn store(&mut self, row: usize, values: [T; N]) {
+        if self.is_whole && row < self.tile.rows {
+            // SAFETY: the tile has the strip's rows and `N` columns, as in `TileMut::store_row`, and its elements side by side.
+            unsafe {
+                let start = self.tile.start.offset(row as isize * self.tile.row_stride);
+                start.cast::<[T; N]>().write_unaligned(values);
+            }
+        } else {
+            // Of a copy, so that only this path has the values in memory.
+            self.tile.store_row(row, 0, &{ values });
+        }
+    }
+
+    /// Says that row `row`, one of the strip's or below it, will soon be written.
+    #[inline(always)]
+    pub(crate) fn expect_store(&self, row: usize) {
+        if self.is_whole && row < self.below {
+            let start = self.tile.start.wrapping_offset(row as isize * self.tile.row_stride).cast::<i8>();
+            for line in (0..N * size_of::<T>()).step_by(64) {
+                prefetch::near(start.wrapping_add(line));
+            }
+            // Where rows do not begin at a line.
+            prefetch::near(start.wrapping_add(N * size_of::<T>() - 1));
         }
     }
 }

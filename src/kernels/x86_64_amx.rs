@@ -12,6 +12,7 @@
 use super::bf16_dot::{Pair, StoredPair};
 use super::dot::{Group, TILE};
 use super::matrix::{Codes, Matrix};
+use super::prefetch::Beside;
 #[cfg(not(tersor_model_amx))]
 use std::arch::asm;
 use std::arch::x86_64::{_mm512_maskz_loadu_epi32, _mm512_storeu_si512};
@@ -144,10 +145,11 @@ impl Matrix<u8> for Tiles {
         tile: &[[Group<i8>; TILE]],
         add: bool,
         sums: &mut [[i32; TILE]],
+        beside: Beside,
     ) {
         let tile = bytemuck::cast_slice(tile.as_flattened()).as_chunks().0;
         // SAFETY: a `Tiles` was set up for this thread, and whoever made it proved AVX-512.
-        unsafe { self.dot_blocks::<_, false>(codes, first, tile, add, sums) }
+        unsafe { self.dot_blocks::<_, false>(codes, first, tile, add, sums, beside) }
     }
 
     #[inline(always)]
@@ -158,10 +160,11 @@ impl Matrix<u8> for Tiles {
         tile: &[[StoredPair; TILE]],
         add: bool,
         sums: &mut [[f32; TILE]],
+        beside: Beside,
     ) {
         let sums = bytemuck::cast_slice_mut(sums.as_flattened_mut()).as_chunks_mut().0;
         // SAFETY: as above.
-        unsafe { self.dot_blocks::<_, true>(pairs, first, tile, add, sums) }
+        unsafe { self.dot_blocks::<_, true>(pairs, first, tile, add, sums, beside) }
     }
 }
 
@@ -174,6 +177,11 @@ struct Steps {
     rows: [*const u8; 2],
     /// Bytes from a row to the next.
     stride: usize,
+    /// Whether these are the last ones.
+    last: usize,
+    /// What is asked for, and how many lines of it with each step.
+    ahead: *const u8,
+    lines: usize,
 }
 
 impl Tiles {
@@ -189,6 +197,7 @@ impl Tiles {
         tile: &[[[u8; 4]; TILE]],
         add: bool,
         sums: &mut [[i32; TILE]],
+        beside: Beside,
     ) {
         const { assert!(size_of::<G>() == 4) };
         let len = codes.len.min(tile.len());
@@ -235,6 +244,8 @@ impl Tiles {
                     }
                 }
             }
+            let rows = blocks * self.rows;
+            let (ahead, lines) = beside.part((starts[0], rows, codes.rows), len / GROUPS);
             let copies = copied_rows.as_ptr().cast::<u8>();
             let steps = [
                 Steps {
@@ -242,186 +253,164 @@ impl Tiles {
                     weights: tile.as_ptr().cast(),
                     rows: starts.map(|start| codes.row(start).cast()),
                     stride: 4 * codes.stride,
+                    last: usize::from(rest == 0),
+                    ahead,
+                    lines,
                 },
                 Steps {
                     count: 1,
                     weights: last_tile.as_ptr().cast(),
                     rows: [copies, copies.wrapping_add(4 * GROUPS * ROWS)],
                     stride: 4 * GROUPS,
+                    last: 1,
+                    ahead,
+                    lines: 0,
                 },
             ];
-            let steps = if rest > 0 { &steps[..] } else { &steps[..1] };
             // SAFETY: a step reads 64 bytes of `self.rows` rows, and twice as many of 16 groups of the tile: of the codes and the tile, below
             // their lengths, or of the copies. The sums are those of the blocks, 128 bytes of each row.
             unsafe {
                 if blocks == 2 {
-                    multiply_two::<BF16>(steps, add, sums.as_mut_ptr().cast(), self.rows);
+                    multiply::<BF16, true>(&steps, add, sums.as_mut_ptr().cast(), self.rows);
                 } else {
-                    multiply_one::<BF16>(steps, add, sums.as_mut_ptr().cast(), self.rows);
+                    multiply::<BF16, false>(&steps, add, sums.as_mut_ptr().cast(), self.rows);
                 }
             }
         }
     }
 }
 
-/// Sums of two blocks of `rows` rows, one below the other: those of the steps, added to what they hold if `add`.
+/// Sums of a block of `rows` rows, or of two, one below the other: those of the steps, added to what they hold if `add`.
 ///
 /// # Safety
-/// The thread is set up, the steps can be read, of which there is one at least, and the sums written.
+/// The thread is set up, the steps up to the last can be read, of which there is one at least, and the sums written.
 #[cfg(not(tersor_model_amx))]
-unsafe fn multiply_two<const BF16: bool>(steps: &[Steps], add: bool, sums: *mut i32, rows: usize) {
-    let steps = steps.as_ptr_range();
-    macro_rules! multiply {
-        ($product:literal) => {
-            asm!(
-                "test {add:e}, {add:e}",
-                "jnz 2f",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "jmp 3f",
-                "2:",
-                "tileloadd tmm0, [{sums} + {apart}]",
-                "tileloadd tmm1, [{sums} + {apart} + 64]",
-                "tileloadd tmm2, [{below} + {apart}]",
-                "tileloadd tmm3, [{below} + {apart} + 64]",
-                "3:",
-                "mov {count}, [{steps}]",
-                "mov {weights}, [{steps} + 8]",
-                "mov {a}, [{steps} + 16]",
-                "mov {b}, [{steps} + 24]",
-                "mov {stride}, [{steps} + 32]",
-                "test {count}, {count}",
-                "jz 5f",
-                "4:",
-                "tileloadd tmm6, [{weights} + {apart}]",
-                "tileloaddt1 tmm4, [{a} + {stride}]",
-                "tileloadd tmm7, [{weights} + {apart} + 64]",
-                concat!($product, " tmm0, tmm4, tmm6"),
-                "tileloaddt1 tmm5, [{b} + {stride}]",
-                concat!($product, " tmm1, tmm4, tmm7"),
-                "add {weights}, 2048",
-                "add {a}, 64",
-                "add {b}, 64",
-                concat!($product, " tmm2, tmm5, tmm6"),
-                concat!($product, " tmm3, tmm5, tmm7"),
-                "dec {count}",
-                "jnz 4b",
-                "5:",
-                "add {steps}, 40",
-                "cmp {steps}, {end}",
-                "jne 3b",
-                "tilestored [{sums} + {apart}], tmm0",
-                "tilestored [{sums} + {apart} + 64], tmm1",
-                "tilestored [{below} + {apart}], tmm2",
-                "tilestored [{below} + {apart} + 64], tmm3",
-                add = in(reg) u32::from(add),
-                sums = in(reg) sums,
-                below = in(reg) sums.add(rows * TILE),
-                apart = in(reg) APART,
-                steps = inout(reg) steps.start => _,
-                end = in(reg) steps.end,
-                count = out(reg) _,
-                weights = out(reg) _,
-                a = out(reg) _,
-                b = out(reg) _,
-                stride = out(reg) _,
-                options(nostack),
-            )
-        };
+unsafe fn multiply<const BF16: bool, const TWO: bool>(
+    steps: &[Steps; 2],
+    add: bool,
+    sums: *mut i32,
+    rows: usize,
+) {
+    const { assert!(size_of::<Steps>() == 64) };
+    // SAFETY: the caller vouches for the memory; the unit's registers are nobody else's; what is asked for may be anywhere.
+    unsafe {
+        asm!(
+            "test {n:e}, {n:e}",
+            "jnz 2f",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            ".if {two}",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            ".endif",
+            "jmp 3f",
+            "2:",
+            "tileloadd tmm0, [{sums} + {apart}]",
+            "tileloadd tmm1, [{sums} + {apart} + 64]",
+            ".if {two}",
+            "tileloadd tmm2, [{below} + {apart}]",
+            "tileloadd tmm3, [{below} + {apart} + 64]",
+            ".endif",
+            "3:",
+            "mov {count}, [{steps}]",
+            "mov {weights}, [{steps} + 8]",
+            "mov {a}, [{steps} + 16]",
+            "mov {b}, [{steps} + 24]",
+            "mov {stride}, [{steps} + 32]",
+            "mov {ahead}, [{steps} + 48]",
+            "test {count}, {count}",
+            "jz 7f",
+            "4:",
+            "tileloadd tmm6, [{weights} + {apart}]",
+            "tileloaddt1 tmm4, [{a} + {stride}]",
+            "tileloadd tmm7, [{weights} + {apart} + 64]",
+            ".if {bf16}",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            ".else",
+            "tdpbusd tmm0, tmm4, tmm6",
+            ".endif",
+            ".if {two}",
+            "tileloaddt1 tmm5, [{b} + {stride}]",
+            ".endif",
+            ".if {bf16}",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            ".else",
+            "tdpbusd tmm1, tmm4, tmm7",
+            ".endif",
+            "add {weights}, 2048",
+            "add {a}, 64",
+            "add {b}, 64",
+            // What is asked for with this step.
+            "mov {n}, [{steps} + 56]",
+            "test {n}, {n}",
+            "jz 6f",
+            "5:",
+            "prefetcht1 [{ahead}]",
+            "add {ahead}, 64",
+            "dec {n}",
+            "jnz 5b",
+            "6:",
+            ".if {two}",
+            ".if {bf16}",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            ".else",
+            "tdpbusd tmm2, tmm5, tmm6",
+            "tdpbusd tmm3, tmm5, tmm7",
+            ".endif",
+            ".endif",
+            "dec {count}",
+            "jnz 4b",
+            "7:",
+            "add {steps}, 64",
+            "cmp qword ptr [{steps} - 24], 0",
+            "je 3b",
+            "tilestored [{sums} + {apart}], tmm0",
+            "tilestored [{sums} + {apart} + 64], tmm1",
+            ".if {two}",
+            "tilestored [{below} + {apart}], tmm2",
+            "tilestored [{below} + {apart} + 64], tmm3",
+            ".endif",
+            two = const TWO as usize,
+            bf16 = const BF16 as usize,
+            n = inout(reg) usize::from(add) => _,
+            sums = in(reg) sums,
+            below = in(reg) sums.wrapping_add(rows * TILE),
+            apart = in(reg) APART,
+            steps = inout(reg) steps.as_ptr() => _,
+            count = out(reg) _,
+            weights = out(reg) _,
+            a = out(reg) _,
+            b = out(reg) _,
+            stride = out(reg) _,
+            ahead = out(reg) _,
+            options(nostack),
+        );
     }
-    // SAFETY: the caller vouches for the memory; the unit's registers are nobody else's.
-    unsafe { if BF16 { multiply!("tdpbf16ps") } else { multiply!("tdpbusd") } }
-}
-
-/// As [`multiply_two`], of one block.
-///
-/// # Safety
-/// As there.
-#[cfg(not(tersor_model_amx))]
-unsafe fn multiply_one<const BF16: bool>(steps: &[Steps], add: bool, sums: *mut i32, _rows: usize) {
-    let steps = steps.as_ptr_range();
-    macro_rules! multiply {
-        ($product:literal) => {
-            asm!(
-                "test {add:e}, {add:e}",
-                "jnz 2f",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "jmp 3f",
-                "2:",
-                "tileloadd tmm0, [{sums} + {apart}]",
-                "tileloadd tmm1, [{sums} + {apart} + 64]",
-                "3:",
-                "mov {count}, [{steps}]",
-                "mov {weights}, [{steps} + 8]",
-                "mov {a}, [{steps} + 16]",
-                "mov {stride}, [{steps} + 32]",
-                "test {count}, {count}",
-                "jz 5f",
-                "4:",
-                "tileloaddt1 tmm4, [{a} + {stride}]",
-                "tileloadd tmm6, [{weights} + {apart}]",
-                "tileloadd tmm7, [{weights} + {apart} + 64]",
-                "add {weights}, 2048",
-                "add {a}, 64",
-                concat!($product, " tmm0, tmm4, tmm6"),
-                concat!($product, " tmm1, tmm4, tmm7"),
-                "dec {count}",
-                "jnz 4b",
-                "5:",
-                "add {steps}, 40",
-                "cmp {steps}, {end}",
-                "jne 3b",
-                "tilestored [{sums} + {apart}], tmm0",
-                "tilestored [{sums} + {apart} + 64], tmm1",
-                add = in(reg) u32::from(add),
-                sums = in(reg) sums,
-                apart = in(reg) APART,
-                steps = inout(reg) steps.start => _,
-                end = in(reg) steps.end,
-                count = out(reg) _,
-                weights = out(reg) _,
-                a = out(reg) _,
-                stride = out(reg) _,
-                options(nostack),
-            )
-        };
-    }
-    // SAFETY: as in `multiply_two`.
-    unsafe { if BF16 { multiply!("tdpbf16ps") } else { multiply!("tdpbusd") } }
 }
 
 #[cfg(tersor_model_amx)]
-use model::{multiply_one, multiply_two};
+use model::multiply;
 
 /// What the unit computes, by the definition of its instructions.
 #[cfg(tersor_model_amx)]
 mod model {
     use super::{APART, GROUPS, Steps, TILE};
 
-    pub(super) unsafe fn multiply_two<const BF16: bool>(
-        steps: &[Steps],
+    pub(super) unsafe fn multiply<const BF16: bool, const TWO: bool>(
+        steps: &[Steps; 2],
         add: bool,
         sums: *mut i32,
         rows: usize,
     ) {
+        let last = steps.iter().position(|steps| steps.last != 0).unwrap_or(1);
         // SAFETY: the caller vouches for the memory.
         unsafe {
-            multiply::<BF16>(steps, 0, add, sums, rows);
-            multiply::<BF16>(steps, 1, add, sums.add(rows * TILE), rows);
+            multiply_block::<BF16>(&steps[..=last], 0, add, sums, rows);
+            if TWO {
+                multiply_block::<BF16>(&steps[..=last], 1, add, sums.add(rows * TILE), rows);
+            }
         }
-    }
-
-    pub(super) unsafe fn multiply_one<const BF16: bool>(
-        steps: &[Steps],
-        add: bool,
-        sums: *mut i32,
-        rows: usize,
-    ) {
-        // SAFETY: the caller vouches for the memory.
-        unsafe { multiply::<BF16>(steps, 0, add, sums, rows) }
     }
 
     /// A step of one sum.
@@ -448,7 +437,7 @@ mod model {
         flushed(sum).to_bits().cast_signed()
     }
 
-    unsafe fn multiply<const BF16: bool>(
+    unsafe fn multiply_block<const BF16: bool>(
         steps: &[Steps],
         block: usize,
         add: bool,
@@ -506,7 +495,14 @@ mod tests {
             let expected = (1..=deep.min(thick) as i32).sum::<i32>();
             for (add, before) in [(false, 0), (true, 7)] {
                 let mut sums = [[7; TILE]; 2];
-                unit.dot(Codes::of(&codes, 2, 40).part(0, deep), 0, &tile, add, &mut sums);
+                unit.dot(
+                    Codes::of(&codes, 2, 40, 40).part(0, deep),
+                    0,
+                    &tile,
+                    add,
+                    &mut sums,
+                    Beside::NOTHING,
+                );
                 assert_eq!(sums, [[before + expected; TILE]; 2], "{deep} {thick}");
             }
         }

@@ -311,7 +311,7 @@ mod tests {
             let mut taken = 0;
             for pair in streams().windows(2) {
                 for groups in [0, 3, 4, 9, 21] {
-                    let rows = RowBlock::<_, R>::of(x, 21).part(0, groups);
+                    let rows = RowBlock::<_, R>::of(x, 21, 21).part(0, groups);
                     let mut left = [&pair[0][..], &pair[1][..]];
                     let mut sums = [[[7; TILE]; R]; 2];
                     // SAFETY: the features were found below.

@@ -3,9 +3,9 @@
 //! What takes pairs as one number is otherwise as dense f32.
 
 use super::activations::{CHUNK, Row, contiguous};
-use super::by_matrix::{self, FINISHED};
+use super::by_matrix;
 use super::dense::{self, FLOAT_ROWS, READY_DEPTH as DEPTH, ROWS};
-use super::finish::{Epilogue, numbers};
+use super::finish::{AHEAD, Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::TILE;
 use super::operand::Operand;
@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::element::Element;
 use crate::element::private::FloatView;
 use crate::kernels::{
-    Ahead, Codes, Matrix, Operation, Pair, StackBuffer, StoredPair, TileMut, Token, for_each_tile,
+    Ahead, Beside, Codes, Matrix, Operation, Pair, StackBuffer, StoredPair, TileMut, Token, for_each_tile,
 };
 use half::bf16;
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -245,7 +245,7 @@ impl<Y: Operand> Multiply<'_, Y> {
     #[inline(always)]
     fn blocks<T: Token>(&mut self, token: T, unit: &T::Matrix, x: &[Pair]) {
         let (rows, places) = (self.tile.rows(), self.layer.places());
-        let x = Codes::of(x, rows, places);
+        let x = Codes::of(x, rows, places, places);
         let blocks = rows.div_ceil(unit.block());
         let (most, step) = by_matrix::steps::<T>(unit, blocks, places);
         let mut sums = StackBuffer::<_, ROWS>::new();
@@ -257,19 +257,19 @@ impl<Y: Operand> Multiply<'_, Y> {
             for first in (0..blocks).step_by(most) {
                 let count = most.min(blocks - first);
                 let sums = sums.get_mut(..count * unit.block()).unwrap_or_default();
-                self.tile.expect_store((unit.start(first, rows), FINISHED), (start, TILE));
+                self.tile.expect_store((unit.start(first, rows), AHEAD), (start, TILE));
                 let mut done = 0;
                 while done < places {
                     let depth = by_matrix::depth(places - done, step);
                     let weights = tile.get(done..done + depth).unwrap_or_default();
-                    unit.dot_pairs(x.part(done, depth), first, weights, done > 0, sums);
+                    unit.dot_pairs(x.part(done, depth), first, weights, done > 0, sums, Beside::NOTHING);
                     done += depth;
                 }
                 for (block, sums) in sums.chunks_exact(unit.block()).enumerate() {
                     // The last block may begin with rows of the one before.
                     let (row, begin) = ((first + block) * unit.block(), unit.start(first + block, rows));
                     for (offset, sums) in sums.iter().enumerate().skip(row - begin) {
-                        self.tile.expect_store((begin + offset + FINISHED, 1), (start, TILE));
+                        self.tile.expect_store((begin + offset + AHEAD, 1), (start, TILE));
                         self.store(token, (begin + offset, start), *sums, &bias);
                     }
                 }

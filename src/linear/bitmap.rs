@@ -2,16 +2,17 @@
 //! tile on the stack, or in registers, so they take fewer bytes and as many products as a dense layer's. And the check that such bits
 //! lead to their weights.
 
-use super::by_matrix::{End, FINISHED, Piece};
+use super::by_matrix::{End, Piece};
 use super::codes::CodeRows;
 use super::dense::{ROWS, piece};
-use super::finish::{Finish, Outputs};
+use super::finish::{AHEAD, Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kernels::{
-    CHUNK, Codes, GROUP_BITS, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile,
+    Beside, CHUNK, Codes, GROUP_BITS, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token,
+    for_each_tile,
 };
 use ndarray::ArrayViewMut2;
 
@@ -73,7 +74,7 @@ pub(super) fn int8<F: Finish>(
 ) {
     let (rows, inputs) = (y.nrows(), layer.in_features());
     let piece = match rows > FEW_ROWS {
-        true => context.isa().run(Piece { rows, inputs, most: ROWS }),
+        true => context.isa().run(Piece { rows, inputs }),
         false => piece(rows, inputs),
     };
     for_each_tile(context, y, piece, |at, tile| {
@@ -95,8 +96,8 @@ impl<F: Finish> Operation for Int8<'_, F> {
     fn run<T: Token>(mut self, token: T) {
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
         let codes = codes.as_chunks::<GROUP>().0;
-        let groups = self.x.padded / GROUP;
-        let codes = codes.get(self.at.0 * groups..).unwrap_or_default();
+        let (groups, stride) = (self.x.padded / GROUP, self.x.stride / GROUP);
+        let codes = codes.get(self.at.0 * stride..).unwrap_or_default();
         let most = if self.tile.rows() > FEW_ROWS { DEPTH } else { FEW_DEPTH };
         let (mut sums, mut weights) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, DEPTH>::new());
         let sums = sums.filled(if groups > most { self.tile.rows() } else { 0 }, [0; TILE]);
@@ -171,11 +172,11 @@ impl<F: Finish> Int8<'_, F> {
         kept: &mut [[i32; TILE]],
         mut done: usize,
     ) -> usize {
-        let groups = self.x.padded / GROUP;
+        let (groups, stride) = (self.x.padded / GROUP, self.x.stride / GROUP);
         let depth = step.weights.len();
         let whole = step.first + depth >= groups;
         while done + R <= self.tile.rows() {
-            let rows = RowBlock::<_, R>::of(codes.get(done * groups..).unwrap_or_default(), groups);
+            let rows = RowBlock::<_, R>::of(codes.get(done * stride..).unwrap_or_default(), groups, stride);
             if whole {
                 self.tile.expect_store((done, R), (step.start, TILE));
             }
@@ -207,7 +208,7 @@ impl<F: Finish> Int8<'_, F> {
         weights: &mut [[Group<i8>; TILE]],
     ) {
         let (rows, groups) = (self.tile.rows(), self.x.padded / GROUP);
-        let codes = Codes::of(codes, rows, groups);
+        let codes = Codes::of(codes, rows, groups, self.x.stride / GROUP);
         let pair = 2 * unit.block();
         let mut sums = StackBuffer::<_, ROWS>::new();
         let sums = sums.filled(rows.next_multiple_of(unit.block()), [0; TILE]);
@@ -226,9 +227,9 @@ impl<F: Finish> Int8<'_, F> {
                 for (index, sums) in sums.chunks_mut(pair).enumerate() {
                     let is_whole = done + depth >= groups;
                     if is_whole {
-                        self.tile.expect_store((unit.start(2 * index, rows), FINISHED), (start, TILE));
+                        self.tile.expect_store((unit.start(2 * index, rows), AHEAD), (start, TILE));
                     }
-                    unit.dot(codes.part(done, depth), 2 * index, weights, done > 0, sums);
+                    unit.dot(codes.part(done, depth), 2 * index, weights, done > 0, sums, Beside::NOTHING);
                     if is_whole {
                         end.blocks(token, unit, &outputs, sums, (2 * index, start), &mut self.tile);
                     }
@@ -250,7 +251,7 @@ impl<F: Finish> Int8<'_, F> {
         weights: &mut [[Group<i8>; TILE]],
     ) -> usize {
         let groups = self.x.padded / GROUP;
-        let rows = RowBlock::<_, R>::of(codes, groups);
+        let rows = RowBlock::<_, R>::of(codes, groups, self.x.stride / GROUP);
         let mut start = 0;
         while start + N * TILE <= self.tile.cols() {
             let first = (self.at.1 + start) / TILE;

@@ -3,6 +3,7 @@
 use super::codes::CodeRows;
 use super::dense::{self, ROWS};
 use super::finish::{Finish, Outputs};
+use super::layer::PackedLinear;
 use super::layout::TILE;
 use crate::kernels::{Matrix, Operation, TileMut, Token};
 
@@ -10,11 +11,7 @@ use crate::kernels::{Matrix, Operation, TileMut, Token};
 const DEPTH: usize = 256;
 
 /// Of more inputs, how many groups it takes at a time: their weights stay in the first cache for all rows.
-const STEP: usize = 64;
-
-/// Rows that a matrix unit computed and that are finished at a time; as many are asked for ahead. Of more, where rows lie 4 KiB apart,
-/// lines in the first cache would drive each other out.
-pub(super) const FINISHED: usize = 8;
+const STEP: usize = 128;
 
 /// Rows of a block of a matrix unit.
 const BLOCK_ROWS: usize = 16;
@@ -22,17 +19,13 @@ const BLOCK_ROWS: usize = 16;
 /// From how many rows of codes on a matrix unit is worth setting up.
 const FEWEST: usize = 2;
 
-/// Rows of a piece of an int8 layer where a matrix unit computes it.
-pub(super) const INT8_ROWS: usize = 4 * ROWS;
-
 /// Products in a piece where a matrix unit computes them, about.
 const PIECE: usize = 1 << 24;
 
-/// The [`piece`](dense::piece) of a product of codes on the instruction set; of `most` rows where a matrix unit computes it.
+/// The [`piece`](dense::piece) of a product of codes on the instruction set.
 pub(super) struct Piece {
     pub(super) rows: usize,
     pub(super) inputs: usize,
-    pub(super) most: usize,
 }
 
 impl Operation for Piece {
@@ -49,7 +42,7 @@ impl Piece {
     pub(super) fn cut(self, by_matrix: bool) -> (usize, usize) {
         match by_matrix {
             false => dense::piece(self.rows, self.inputs),
-            true => piece(self.rows.min(self.most), self.inputs),
+            true => piece(self.rows.min(ROWS), self.inputs),
         }
     }
 }
@@ -67,6 +60,13 @@ pub(super) fn piece(rows: usize, inputs: usize) -> (usize, usize) {
 #[inline(always)]
 pub(super) fn unit_for_codes<T: Token>(token: T, rows: usize) -> Option<T::Matrix> {
     if rows < FEWEST { None } else { token.matrix(rows) }
+}
+
+/// Whether blocks of so many rows ask for the weights that come next. Weights of fewer bytes stay in the second cache; beside fewer rows
+/// so many lines with each step only keep the rows from being loaded.
+pub(super) fn asks(layer: &PackedLinear<'_>, rows: usize) -> bool {
+    const BYTES: usize = 1 << 20;
+    rows >= 4 * BLOCK_ROWS && layer.values(0).len() > BYTES
 }
 
 /// How many of `blocks` of rows a matrix unit takes at a time, and how many of `groups` of inputs: a pair of blocks and all inputs; or
@@ -105,22 +105,12 @@ impl<F: Finish> End<'_, F> {
     ) {
         for (block, sums) in sums.chunks_exact(unit.block()).enumerate() {
             // The last block may begin with rows of the one before.
-            let mut row = (first + block) * unit.block();
+            let row = (first + block) * unit.block();
             let begin = unit.start(first + block, tile.rows());
-            let (many, rest) = sums.get(row - begin..).unwrap_or_default().as_chunks::<FINISHED>();
-            for products in many {
-                tile.expect_store((row + FINISHED, FINISHED), (start, TILE));
-                let parameters = self.x.rows::<FINISHED>(self.top + row, self.inputs);
-                let places = tile.block::<FINISHED, TILE>(row, start);
-                outputs.finish_rows(self.finish, token, *products, parameters, places);
-                row += FINISHED;
-            }
-            for products in rest {
-                let parameters = self.x.rows::<1>(self.top + row, self.inputs);
-                let places = tile.block::<1, TILE>(row, start);
-                outputs.finish_rows(self.finish, token, [*products], parameters, places);
-                row += 1;
-            }
+            let sums = sums.get(row - begin..).unwrap_or_default();
+            let parameters = self.x.strip(self.top + row, sums.len(), self.inputs);
+            let strip = tile.strip::<TILE>((row, sums.len()), start);
+            outputs.finish_strip(self.finish, token, sums, parameters, strip);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Activations as uint8 codes, quantized row by row in one pass, or taken as they are.
 
 use super::activations::{CHUNK, ROWS, Row, contiguous};
-use super::finish::{RowParameters, RowsParameters};
+use super::finish::{RowParameters, RowsParameters, StripParameters};
 use super::layout::Quantization;
 use super::operand::Source;
 use super::scratch::Scratch;
@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::element::Element;
 use crate::element::private::FloatView;
 use crate::error::{Error, Result};
-use crate::kernels::{BLOCK, Operation, Rows, Staged, Token, for_each_piece};
+use crate::kernels::{BLOCK, Matrix, Operation, Rows, Staged, Token, for_each_piece};
 use crate::quant::{Code, CodeType, Divisor, Extrema};
 use ndarray::ArrayView2;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use std::ops::Range;
 /// Activations as uint8 codes (int8 ones moved by 128), staged as the kernels of the instruction set want them. Whatever
 /// stands beside them counts in staged codes.
 pub(super) struct CodeRows<'a> {
-    /// `[rows][padded inputs]` of the token's staged type.
+    /// `[rows][stride]` of the token's staged type, of which a row has `padded`.
     pub(super) codes: &'a mut [u8],
     /// A scale for each row.
     pub(super) scales: &'a mut [f32],
@@ -27,7 +27,9 @@ pub(super) struct CodeRows<'a> {
     /// need none.
     pub(super) sums: &'a mut [i32],
     pub(super) spans: Spans,
+    /// Inputs, padded to whole groups.
     pub(super) padded: usize,
+    pub(super) stride: usize,
 }
 
 /// Which sums of a row's codes are needed.
@@ -58,6 +60,21 @@ impl Operation for StagedBytes {
     }
 }
 
+/// Codes from a row of so many to the next.
+struct Stride(usize);
+
+impl Operation for Stride {
+    type Output = usize;
+    #[inline(always)]
+    fn run<T: Token>(self, _token: T) -> usize {
+        // A matrix unit loads 64 bytes of each of 16 rows at a time: where these lie in two lines each, 1020 inputs took 1.7 times as long as
+        // 1024. Shorter rows would take much more room.
+        const LINE: usize = 64;
+        let is_worth_it = T::Matrix::EXISTS && self.0 >= LINE;
+        if is_worth_it { self.0.next_multiple_of(LINE) } else { self.0 }
+    }
+}
+
 impl<'a> CodeRows<'a> {
     /// The scratch that any instruction set needs at most.
     pub(super) fn scratch_bytes(rows: usize, padded: usize, spans: Spans) -> Option<usize> {
@@ -73,13 +90,15 @@ impl<'a> CodeRows<'a> {
         spans: Spans,
         scratch: &mut Scratch<'a>,
     ) -> Self {
+        let stride = context.isa().run(Stride(padded));
         CodeRows {
-            codes: scratch.take(rows * padded * context.isa().run(StagedBytes)),
+            codes: scratch.take(rows * stride * context.isa().run(StagedBytes)),
             scales: scratch.take(rows),
             zero_points: scratch.take(rows),
             sums: scratch.take(rows * spans.count),
             spans,
             padded,
+            stride,
         }
     }
 
@@ -139,7 +158,7 @@ impl<'a> CodeRows<'a> {
     pub(super) fn first(&mut self, context: &Context, rows: usize) -> CodeRows<'_> {
         let size = context.isa().run(StagedBytes);
         CodeRows {
-            codes: self.codes.get_mut(..rows * self.padded * size).unwrap_or_default(),
+            codes: self.codes.get_mut(..rows * self.stride * size).unwrap_or_default(),
             scales: self.scales.get_mut(..rows).unwrap_or_default(),
             zero_points: self.zero_points.get_mut(..rows).unwrap_or_default(),
             sums: self.sums.get_mut(..rows * self.spans.count).unwrap_or_default(),
@@ -149,7 +168,7 @@ impl<'a> CodeRows<'a> {
 
     /// Calls `body(first, rows)`, which writes the rows from `first` on.
     pub(super) fn for_each_rows(&mut self, context: &Context, body: impl Fn(usize, Staging<'_>) + Sync) {
-        let row_bytes = self.padded * context.isa().run(StagedBytes);
+        let row_bytes = self.stride * context.isa().run(StagedBytes);
         let spans = self.spans;
         let sums = (spans.count > 0).then(|| Rows::new(&mut *self.sums, spans.count));
         let codes = Rows::new(&mut *self.codes, row_bytes);
@@ -168,6 +187,17 @@ impl<'a> CodeRows<'a> {
             scales: chunk(self.scales, row).unwrap_or(&[1.0; R]),
             zero_points: chunk(self.zero_points, row).unwrap_or(&[0; R]),
             sums: chunk(self.sums, row),
+            inputs: inputs as i32,
+        }
+    }
+
+    /// What belongs to `count` rows from `row` on, of `inputs` codes.
+    #[inline(always)]
+    pub(super) fn strip(&self, row: usize, count: usize, inputs: usize) -> StripParameters<'_> {
+        StripParameters {
+            scales: self.scales.get(row..row + count).unwrap_or_default(),
+            zero_points: self.zero_points.get(row..row + count).unwrap_or_default(),
+            sums: self.sums.get(row..row + count).unwrap_or_default(),
             inputs: inputs as i32,
         }
     }

@@ -1,8 +1,8 @@
 //! Dense products: tiles of 32 outputs, several rows at a time so that a weight is used more than once in a register.
 
-use super::by_matrix::{self, End, FINISHED};
+use super::by_matrix::{self, End};
 use super::codes::CodeRows;
-use super::finish::{Epilogue, Finish, Outputs, numbers};
+use super::finish::{AHEAD, Epilogue, Finish, Outputs, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
 use super::operand::Operand;
@@ -10,7 +10,7 @@ use super::panels::Cut;
 use crate::context::Context;
 use crate::element::{DType, Element};
 use crate::kernels::{
-    Ahead, Codes, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile,
+    Ahead, Beside, Codes, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile,
 };
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
@@ -296,11 +296,7 @@ pub(super) fn int8<F: Finish>(
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    let piece = context.isa().run(by_matrix::Piece {
-        rows: y.nrows(),
-        inputs: layer.in_features(),
-        most: by_matrix::INT8_ROWS,
-    });
+    let piece = context.isa().run(by_matrix::Piece { rows: y.nrows(), inputs: layer.in_features() });
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int8 { layer, finish, x, at, tile });
     });
@@ -318,15 +314,14 @@ impl<F: Finish> Operation for Int8<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
-        let padded = self.x.padded;
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
-        let rows = codes.get(self.at.0 * padded..).unwrap_or_default();
+        let rows = codes.get(self.at.0 * self.x.stride..).unwrap_or_default();
         if T::Matrix::EXISTS
             && let Some(unit) = by_matrix::unit_for_codes(token, self.tile.rows())
         {
             return self.blocks(token, &unit, rows);
         }
-        let is_row = self.tile.rows() == 1 && padded >= LONG;
+        let is_row = self.tile.rows() == 1 && self.x.padded >= LONG;
         let mut done = 0;
         if is_row {
             if is_far(self.layer) {
@@ -384,25 +379,30 @@ impl<F: Finish> Int8<'_, F> {
     #[inline(always)]
     fn blocks<T: Token>(&mut self, token: T, unit: &T::Matrix, codes: &[T::Staged]) {
         let (rows, groups) = (self.tile.rows(), self.x.padded / GROUP);
-        let codes = Codes::of(codes.as_chunks::<GROUP>().0, rows, groups);
+        let codes = Codes::of(codes.as_chunks::<GROUP>().0, rows, groups, self.x.stride / GROUP);
         let blocks = rows.div_ceil(unit.block());
         let (most, step) = by_matrix::steps::<T>(unit, blocks, groups);
+        let tile_bytes = groups * GROUP * TILE;
         let mut sums = StackBuffer::<_, ROWS>::new();
         let sums = sums.filled(most * unit.block(), [0; TILE]);
         let end = End { finish: self.finish, x: self.x, top: self.at.0, inputs: self.layer.in_features() };
         for start in (0..self.tile.cols()).step_by(TILE) {
             let tile = (self.at.1 + start) / TILE;
             let weights = self.layer.int8_tile(tile);
+            let following =
+                if by_matrix::asks(self.layer, rows) { self.layer.values(tile * tile_bytes) } else { &[] };
             let outputs = Outputs::of(self.layer, tile);
             for first in (0..blocks).step_by(most) {
                 let count = most.min(blocks - first);
                 let sums = sums.get_mut(..count * unit.block()).unwrap_or_default();
-                self.tile.expect_store((unit.start(first, rows), FINISHED), (start, TILE));
+                self.tile.expect_store((unit.start(first, rows), AHEAD), (start, TILE));
                 let mut done = 0;
                 while done < groups {
                     let depth = by_matrix::depth(groups - done, step);
+                    let next = following.get((done + depth) * GROUP * TILE..).unwrap_or_default();
+                    let next = next.get(..depth * GROUP * TILE).unwrap_or(next);
                     let weights = weights.get(done..done + depth).unwrap_or_default();
-                    unit.dot(codes.part(done, depth), first, weights, done > 0, sums);
+                    unit.dot(codes.part(done, depth), first, weights, done > 0, sums, Beside::of(next));
                     done += depth;
                 }
                 end.blocks(token, unit, &outputs, sums, (first, start), &mut self.tile);
@@ -421,10 +421,10 @@ impl<F: Finish> Int8<'_, F> {
         start: usize,
         mut done: usize,
     ) -> usize {
-        let padded = self.x.padded;
+        let (padded, stride) = (self.x.padded, self.x.stride);
         while done + R <= self.tile.rows() {
-            let rows = codes.get(done * padded..).unwrap_or_default().as_chunks::<GROUP>().0;
-            let rows = RowBlock::<_, R>::of(rows, padded / GROUP);
+            let rows = codes.get(done * stride..).unwrap_or_default().as_chunks::<GROUP>().0;
+            let rows = RowBlock::<_, R>::of(rows, padded / GROUP, stride / GROUP);
             self.tile.expect_store((done, R), (start, TILE));
             let mut sums = [[0; TILE]; R];
             token.dot(rows, weights, &mut sums);

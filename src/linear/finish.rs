@@ -2,10 +2,14 @@
 
 use super::layer::PackedLinear;
 use super::operand::Operand;
-use crate::kernels::{TileBlock, Token};
+use crate::kernels::{TileBlock, TileStrip, Token};
 use crate::quant::Divisor;
 use bytemuck::Pod;
 use std::marker::PhantomData;
+
+/// How many rows of `y` ahead of one that is written are asked for. Of more, where rows lie 4 KiB apart, lines in the first cache
+/// would drive each other out.
+pub(super) const AHEAD: usize = 8;
 
 /// What happens to a value of `y` after its bias was added: it is clamped, then rounded to what `y` holds.
 #[derive(Clone, Copy)]
@@ -169,6 +173,17 @@ impl<const R: usize> RowsParameters<'_, R> {
     }
 }
 
+/// What belongs to rows of `x` one below the other, however many.
+#[derive(Clone, Copy)]
+pub(super) struct StripParameters<'a> {
+    pub(super) scales: &'a [f32],
+    pub(super) zero_points: &'a [i32],
+    /// The sums of the rows' codes, where the weights have zero points; else nothing.
+    pub(super) sums: &'a [i32],
+    /// How many codes a row has.
+    pub(super) inputs: i32,
+}
+
 /// What belongs to `N` outputs side by side.
 pub(super) struct Outputs<const N: usize> {
     sums: [i32; N],
@@ -241,6 +256,28 @@ impl<const N: usize> Outputs<N> {
             for (offset, products) in products.iter().enumerate() {
                 block.store(offset, self.finish(finish, token, products, rows.row(offset)));
             }
+        }
+    }
+
+    /// As [`finish`](Outputs::finish), of rows whose products lie in memory.
+    #[inline(always)]
+    pub(super) fn finish_strip<F: Finish, T: Token>(
+        &self,
+        finish: F,
+        token: T,
+        products: &[[i32; N]],
+        rows: StripParameters<'_>,
+        mut strip: TileStrip<'_, F::Out, N>,
+    ) {
+        let parameters = rows.scales.iter().zip(rows.zero_points);
+        for (r, (products, (&scale, &zero_point))) in products.iter().zip(parameters).enumerate() {
+            strip.expect_store(r + AHEAD);
+            let centred = match rows.sums.get(r) {
+                Some(sum) => sum.wrapping_sub(zero_point.wrapping_mul(rows.inputs)),
+                None => 0,
+            };
+            let row = RowParameters { scale, zero_point, centred };
+            strip.store(r, self.finish(finish, token, products, row));
         }
     }
 

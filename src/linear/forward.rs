@@ -359,7 +359,7 @@ impl PackedLinear<'_> {
         let (rows, padded) = (y.nrows(), self.padded_inputs());
         let cut = if self.is_blocked() { blocks::cut(context) } else { sparse::int8_cut(rows) };
         let turned = scratch.take(cut.room(rows) * padded * context.isa().run(StagedBytes));
-        turn_codes(context, codes.codes, (rows, padded), cut, turned);
+        turn_codes(context, &codes, rows, cut, turned);
         if self.is_blocked() {
             return blocks::int8(context, self, finish, turned, &codes, y);
         }

@@ -10,8 +10,8 @@ use super::layout::{GROUP, TILE};
 use super::operand::Operand;
 use crate::context::Context;
 use crate::kernels::{
-    Codes, Group, Int4Row, Int4Tile, MIDDLE, Matrix, Nibbles, Operation, StackBuffer, Staged as _, TileMut,
-    Token, for_each_tile,
+    Beside, Codes, Group, Int4Row, Int4Tile, MIDDLE, Matrix, Nibbles, Operation, StackBuffer, Staged as _,
+    TileMut, Token, for_each_tile,
 };
 use ndarray::ArrayViewMut2;
 
@@ -37,7 +37,7 @@ pub(super) fn int4<Y: Operand>(
     let epilogue = Epilogue::of(layer);
     let (rows, inputs) = (y.nrows(), layer.in_features());
     let piece = match gains_by_matrix(rows, layer.group_size()) {
-        true => context.isa().run(Piece { rows, inputs, most: ROWS }),
+        true => context.isa().run(Piece { rows, inputs }),
         false => piece(rows, inputs),
     };
     for_each_tile(context, y, piece, |at, tile| {
@@ -140,10 +140,10 @@ impl<'a, Y: Operand> Int4<'a, Y> {
     /// All rows and columns, by a matrix unit: its sums of a group are scaled and added to those in f32, of blocks below each other.
     #[inline(always)]
     fn blocks<T: Token>(&mut self, token: T, unit: &T::Matrix) {
-        let (rows, padded) = (self.tile.rows(), self.x.padded);
+        let (rows, stride) = (self.tile.rows(), self.x.stride);
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
-        let codes = codes.get(self.at.0 * padded..).unwrap_or_default().as_chunks::<GROUP>().0;
-        let codes = Codes::of(codes, rows, padded / GROUP);
+        let codes = codes.get(self.at.0 * stride..).unwrap_or_default().as_chunks::<GROUP>().0;
+        let codes = Codes::of(codes, rows, self.x.padded / GROUP, stride / GROUP);
         let pair = 2 * unit.block();
         let room = rows.next_multiple_of(unit.block());
         let (mut sums, mut products) = (StackBuffer::<_, ROWS>::new(), StackBuffer::<_, ROWS>::new());
@@ -167,7 +167,7 @@ impl<'a, Y: Operand> Int4<'a, Y> {
                     for (index, (products, sums)) in
                         products.chunks_mut(pair).zip(sums.chunks_mut(pair)).enumerate()
                     {
-                        unit.dot(codes, 2 * index, weights, first > 0, products);
+                        unit.dot(codes, 2 * index, weights, first > 0, products, Beside::NOTHING);
                         if is_last {
                             scale(token, tile, group, products, sums);
                         }
@@ -217,7 +217,8 @@ impl<'a, Y: Operand> Int4<'a, Y> {
     fn activations<T: Token>(&self, row: usize) -> Int4Row<'a, T::Staged> {
         let (padded, spans) = (self.x.padded, self.x.spans.count);
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
-        let codes = codes.get(row * padded..(row + 1) * padded).unwrap_or_default();
+        let start = row * self.x.stride;
+        let codes = codes.get(start..start + padded).unwrap_or_default();
         let starts = self.x.sums.get(row * spans..(row + 1) * spans).unwrap_or_default();
         Int4Row { codes: codes.as_chunks::<GROUP>().0, starts }
     }

@@ -1,7 +1,7 @@
 //! How rows are laid side by side, for kernels that multiply one weight with several rows.
 
 use super::activations::{CHUNK, Row, as_f32, contiguous};
-use super::codes::StagedBytes;
+use super::codes::{CodeRows, StagedBytes};
 use super::layout::{GROUP, LANES};
 use crate::context::Context;
 use crate::element::Element;
@@ -114,25 +114,18 @@ impl<X: Element> Operation for Turn<'_, '_, X> {
 }
 
 /// Lays rows of staged codes side by side, as `cut` says: `turned[panel][group][row][i]`.
-pub(super) fn turn_codes(
-    context: &Context,
-    codes: &[u8],
-    (rows, padded): (usize, usize),
-    cut: Cut,
-    turned: &mut [u8],
-) {
+pub(super) fn turn_codes(context: &Context, codes: &CodeRows<'_>, rows: usize, cut: Cut, turned: &mut [u8]) {
     let size = context.isa().run(StagedBytes);
-    let shape = (rows.div_ceil(cut.most()), padded * cut.most() * size);
+    let shape = (rows.div_ceil(cut.most()), codes.padded * cut.most() * size);
     let Ok(matrix) = ArrayViewMut2::from_shape(shape, turned) else { return };
     for_each_tile(context, matrix, (1, usize::MAX), |(block, _), tile| {
-        context.isa().run(TurnCodes { codes, rows, padded, cut, first: block * cut.most(), tile });
+        context.isa().run(TurnCodes { codes, rows, cut, first: block * cut.most(), tile });
     });
 }
 
 struct TurnCodes<'a> {
-    codes: &'a [u8],
+    codes: &'a CodeRows<'a>,
     rows: usize,
-    padded: usize,
     cut: Cut,
     first: usize,
     tile: TileMut<'a, u8>,
@@ -142,11 +135,12 @@ impl Operation for TurnCodes<'_> {
     type Output = ();
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
-        let codes: &[T::Staged] = bytemuck::try_cast_slice(self.codes).unwrap_or_default();
+        let codes: &[T::Staged] = bytemuck::try_cast_slice(self.codes.codes).unwrap_or_default();
+        let (padded, stride) = (self.codes.padded, self.codes.stride);
         let out: &mut [T::Staged] = bytemuck::try_cast_slice_mut(self.tile.row_mut(0)).unwrap_or_default();
         let mut out = out.as_chunks_mut::<GROUP>().0;
         for panel in self.cut.panels(self.rows - self.first) {
-            let (columns, rest) = out.split_at_mut((self.padded / GROUP * panel.width).min(out.len()));
+            let (columns, rest) = out.split_at_mut((padded / GROUP * panel.width).min(out.len()));
             out = rest;
             if panel.width > panel.rows {
                 columns.fill([T::Staged::zeroed(); GROUP]);
@@ -156,15 +150,15 @@ impl Operation for TurnCodes<'_> {
                 && let Ok(columns) = bytemuck::try_cast_slice_mut(columns)
             {
                 let row = |r: usize| {
-                    let start = (self.first + panel.first + r) * self.padded;
-                    let codes = codes.get(start..start + self.padded).unwrap_or_default();
+                    let start = (self.first + panel.first + r) * stride;
+                    let codes = codes.get(start..start + padded).unwrap_or_default();
                     bytemuck::try_cast_slice(codes).unwrap_or_default()
                 };
                 done = interleave(token, panel, row, columns);
             }
             for row in done..panel.rows {
-                let start = (self.first + panel.first + row) * self.padded;
-                let groups = codes.get(start..start + self.padded).unwrap_or_default().as_chunks::<GROUP>().0;
+                let start = (self.first + panel.first + row) * stride;
+                let groups = codes.get(start..start + padded).unwrap_or_default().as_chunks::<GROUP>().0;
                 for (slot, group) in columns.iter_mut().skip(row).step_by(panel.width).zip(groups) {
                     *slot = *group;
                 }

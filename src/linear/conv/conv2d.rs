@@ -176,6 +176,7 @@ impl<'a> Conv2d<'a> {
             if is_direct {
                 let end = (first + y.nrows()) * pixel_bytes;
                 rows.codes = images.codes.get_mut(first * pixel_bytes..end).unwrap_or_default();
+                rows.stride = self.channels;
                 for (at, (scale, zero_point)) in
                     rows.scales.iter_mut().zip(&mut *rows.zero_points).enumerate()
                 {

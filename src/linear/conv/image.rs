@@ -73,6 +73,7 @@ impl<'a> CodeImages<'a> {
                     sums: &mut [],
                     spans: Spans::NONE,
                     padded,
+                    stride: padded,
                 }
                 .fill(context, X::source(part), Some(input))
             })?;

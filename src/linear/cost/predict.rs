@@ -140,8 +140,7 @@ impl Times {
             };
         let piece = match header.height {
             0 | TILE if header.format.is_integer() => {
-                let most = if header.format == Format::Int8 { by_matrix::INT8_ROWS } else { dense::ROWS };
-                by_matrix::Piece { rows, inputs: header.inputs, most }.cut(by_matrix)
+                by_matrix::Piece { rows, inputs: header.inputs }.cut(by_matrix)
             }
             0 => dense::float_piece(rows, header.places()),
             1 => sparse::piece(per_output, lanes(header.format, rows)),
