@@ -214,10 +214,10 @@ fn the_worst_sums_do_not_overflow() {
             });
         }
     }
-    // Sixteen outputs are a block.
+    // Sixteen outputs are a block, and all inputs runs of them.
     let w = Array2::from_elem((16, SYMMETRIC), -128_i8);
     let blocked = PackedLinear::new(Weights::int8(w.view(), &[1.0], &[]).sparse()).unwrap();
-    assert_eq!(blocked.block(), Some((16, 4)));
+    assert_eq!(blocked.block(), Some((16, 64)));
     for context in every_isa() {
         let y = context.scope(|| forward_codes(&blocked, &x, &[]));
         assert!(y.iter().all(|&y| y == -255 * 128 * SYMMETRIC as i32), "{context:?}");

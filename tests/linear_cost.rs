@@ -374,7 +374,7 @@ fn pruned(shape: (usize, usize), block: (usize, usize), sparsity: f64, random: &
 fn bytes_of_sparse_layers_are_those_of_packing() {
     let mut random = Random(7);
     for shape in [(256, 512), (500, 333)] {
-        for block in [(1, 1), (1, 4), (16, 1), (16, 4), (4, 4), (32, 8)] {
+        for block in [(1, 1), (1, 4), (16, 1), (16, 4), (16, 64), (4, 4), (32, 8), (32, 128)] {
             for sparsity in [0.0, 0.2, 0.5, 0.9, 1.0] {
                 let floats = pruned(shape, block, sparsity, &mut random);
                 let codes = floats.map(|value| *value as i8);

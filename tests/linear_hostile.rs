@@ -32,6 +32,10 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
     let nibbles = w.map(|w| (*w as i8 & 15) - 8);
     let scales = Array2::from_elem((outputs, inputs.div_ceil(8)), 0.5);
     let zeros = scales.map(|_| 3);
+    // Whole runs of blocks, and a shorter one.
+    let runs = Array2::from_shape_fn((outputs, inputs + 64), |(n, k)| {
+        if (n / 16 + k / 64) % 2 == 0 { (n + k) as i8 | 1 } else { 0 }
+    });
     let weights = match kind {
         0 => Weights::from(w.view()),
         1 => Weights::from(half.view()),
@@ -44,6 +48,7 @@ fn packed(kind: usize, outputs: usize, inputs: usize) -> Vec<u8> {
         8 => Weights::int4(nibbles.view(), 8, scales.view(), None),
         11 => Weights::int8(low.view(), &[0.5], &[]).sparse(),
         12 => Weights::from(w.view()).bf16_dot(),
+        13 => Weights::int8(runs.view(), &[0.5], &[]).sparse(),
         _ => Weights::int4(nibbles.view(), 8, scales.view(), Some(zeros.view())),
     };
     let layer = PackedLinear::new(weights).unwrap();
@@ -111,7 +116,7 @@ proptest! {
 
     #[test]
     fn damage_never_panics(
-        kind in 0_usize..13,
+        kind in 0_usize..14,
         outputs in 0_usize..40,
         inputs in 0_usize..40,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
@@ -127,7 +132,7 @@ proptest! {
     /// Headers whose checksum is right, so that all other checks are reached.
     #[test]
     fn forged_headers_never_panic(
-        kind in 0_usize..13,
+        kind in 0_usize..14,
         field in 12_usize..120,
         byte in any::<u8>(),
         cut in 0_usize..3,
@@ -156,7 +161,7 @@ fn forge(bytes: &mut [u8]) {
 
 #[test]
 fn damaged_bytes_say_what_is_wrong() {
-    for kind in 0..13 {
+    for kind in 0..14 {
         let bytes = packed(kind, 9, 13);
         let message = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = bytes.clone();
@@ -184,7 +189,9 @@ fn damaged_bytes_say_what_is_wrong() {
         };
         assert!(forged(12, 99).contains("format 99"));
         assert!(forged(16, 2).contains("layout is 2"));
-        assert!(forged(21, 1).contains("flags"));
+        // Runs, which 13 inputs are too few for.
+        assert!(kind == 13 || forged(21, 1).contains("flags"));
+        assert!(forged(21, 2).contains("flags") && forged(21, 3).contains("flags"));
         assert!(forged(112, 1).contains("flags") && forged(20, 0x60).contains("flags"));
         assert!((8..=10).contains(&kind) || forged(20, 0x80).contains("flags"));
         assert!(forged(20, 0x84).contains("flags") && forged(20, 0x88).contains("flags"));
@@ -195,7 +202,7 @@ fn damaged_bytes_say_what_is_wrong() {
         assert!(forged(31, 0xff).contains("overflows") || forged(31, 0xff).contains("does not fit"));
     }
     // A sparse body that leads elsewhere.
-    for kind in [2, 5, 6, 7, 11] {
+    for kind in [2, 5, 6, 7, 11, 13] {
         let bytes = packed(kind, 9, 13);
         let found = (128..bytes.len()).any(|at| {
             let mut bytes = bytes.clone();

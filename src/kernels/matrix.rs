@@ -1,8 +1,11 @@
 //! Units that multiply blocks of rows by tiles of weights.
 
 use super::bf16_dot::{Pair, StoredPair};
-use super::dot::{Group, TILE};
+use super::dot::{Group, LANES, Staged, TILE};
 use super::prefetch::Beside;
+
+/// What a sparse layer stores of [`LANES`] outputs: places, little-endian u16, and the blocks at them.
+pub(crate) type Band<'a> = (&'a [[u8; 2]], &'a [[Group<i8>; LANES]]);
 
 /// Rows that a [`Matrix`] multiplies, of groups of codes or of pairs of bf16: `rows` of `len` each, `stride` apart.
 #[cfg_attr(not(kernels = "x86_64"), allow(dead_code, reason = "no other instruction set has a unit yet"))]
@@ -29,6 +32,13 @@ impl<'a, G: Copy> Codes<'a, G> {
         let whole = first.checked_add(len).is_some_and(|end| end <= self.len);
         let groups = self.groups.get(first..).unwrap_or_default();
         Codes { groups, len: if whole { len } else { 0 }, ..self }
+    }
+
+    /// Group `index` of row `row`, if there are both.
+    #[inline(always)]
+    fn group(&self, row: usize, index: usize) -> Option<G> {
+        let is_inside = row < self.rows && index < self.len;
+        if is_inside { self.groups.get(row * self.stride + index).copied() } else { None }
     }
 
     /// Where row `row` begins: `len` groups from there on are in the slice if `row` is below `rows`.
@@ -79,6 +89,35 @@ pub(crate) trait Matrix<S>: Sized {
         sums: &mut [[f32; TILE]],
         beside: Beside,
     );
+
+    /// `sums[r][16 * b + n] = sum over j and i of codes[r][places[j]][i] * blocks[j][n][i]` of band `b`, exact, of as many whole blocks of
+    /// rows as `sums` have room for, from block `first` on. Places past the last group count nothing. Fast only where 16 places each
+    /// follow each other, and those that are left end with the last group.
+    fn dot_runs(
+        &self,
+        codes: Codes<'_, Group<S>>,
+        first: usize,
+        bands: [Band<'_>; 2],
+        sums: &mut [[i32; TILE]],
+    );
+}
+
+/// The sums of a row and a band, by the definition of [`Matrix::dot_runs`].
+pub(crate) fn dot_places<S: Staged>(
+    codes: Codes<'_, Group<S>>,
+    row: usize,
+    (places, blocks): Band<'_>,
+) -> [i32; LANES] {
+    let mut sums = [0_i32; LANES];
+    for (place, block) in places.iter().zip(blocks) {
+        let Some(x) = codes.group(row, usize::from(u16::from_le_bytes(*place))) else { continue };
+        for (sum, weights) in sums.iter_mut().zip(block) {
+            for i in 0..4 {
+                *sum = sum.wrapping_add(x[i].into() * i32::from(weights[i]));
+            }
+        }
+    }
+    sums
 }
 
 /// Where there is no such unit.
@@ -115,6 +154,10 @@ impl<S> Matrix<S> for NoMatrix {
         _: &mut [[f32; TILE]],
         _: Beside,
     ) {
+        match *self {}
+    }
+    #[inline(always)]
+    fn dot_runs(&self, _: Codes<'_, Group<S>>, _: usize, _: [Band<'_>; 2], _: &mut [[i32; TILE]]) {
         match *self {}
     }
 }

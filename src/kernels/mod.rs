@@ -44,6 +44,8 @@ mod x86_64;
 #[cfg(kernels = "x86_64")]
 mod x86_64_amx;
 #[cfg(kernels = "x86_64")]
+mod x86_64_amx_runs;
+#[cfg(kernels = "x86_64")]
 mod x86_64_avx2;
 #[cfg(kernels = "x86_64")]
 mod x86_64_avx512;
@@ -83,7 +85,7 @@ pub(crate) use int4::{Int4Row, Int4Tile, MIDDLE, Nibbles};
 #[cfg(feature = "linear")]
 pub(crate) use int4_float::SPAN;
 #[cfg(feature = "linear")]
-pub(crate) use matrix::{Codes, Matrix};
+pub(crate) use matrix::{Band, Codes, Matrix, dot_places};
 #[cfg(feature = "linear")]
 pub(crate) use pages::prefer_large_pages;
 #[cfg(feature = "linear")]

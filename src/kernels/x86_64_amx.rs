@@ -11,7 +11,7 @@
 
 use super::bf16_dot::{Pair, StoredPair};
 use super::dot::{Group, TILE};
-use super::matrix::{Codes, Matrix};
+use super::matrix::{Band, Codes, Matrix};
 use super::prefetch::Beside;
 #[cfg(not(tersor_model_amx))]
 use std::arch::asm;
@@ -24,10 +24,10 @@ use std::mem::MaybeUninit;
 const ROWS: usize = 16;
 
 /// Groups of inputs that a tile register holds of each row.
-const GROUPS: usize = 16;
+pub(super) const GROUPS: usize = 16;
 
 /// Bytes from a group of a packed tile to the next, and from a row of sums to the next.
-const APART: usize = 128;
+pub(super) const APART: usize = 128;
 
 /// Whether the processor has AMX's tiles and both products, and the system lets this process use them: Linux wants to be asked, once,
 /// because the registers make what it keeps of a thread larger by 8 KiB.
@@ -165,6 +165,18 @@ impl Matrix<u8> for Tiles {
         let sums = bytemuck::cast_slice_mut(sums.as_flattened_mut()).as_chunks_mut().0;
         // SAFETY: as above.
         unsafe { self.dot_blocks::<_, true>(pairs, first, tile, add, sums, beside) }
+    }
+
+    #[inline(always)]
+    fn dot_runs(
+        &self,
+        codes: Codes<'_, Group<u8>>,
+        first: usize,
+        bands: [Band<'_>; 2],
+        sums: &mut [[i32; TILE]],
+    ) {
+        // SAFETY: as above.
+        unsafe { self.dot_lists(codes, first, bands, sums) }
     }
 }
 

@@ -14,7 +14,7 @@ const DEPTH: usize = 256;
 const STEP: usize = 128;
 
 /// Rows of a block of a matrix unit.
-const BLOCK_ROWS: usize = 16;
+pub(super) const BLOCK_ROWS: usize = 16;
 
 /// From how many rows of codes on a matrix unit is worth setting up.
 const FEWEST: usize = 2;

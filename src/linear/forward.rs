@@ -7,7 +7,7 @@ use super::layout::Format;
 use super::operand::{Operand, Source};
 use super::panels::{Cut, turn_codes, turn_floats};
 use super::scratch::Scratch;
-use super::{bf16_dot, bitmap, blocks, dense, int4, int4_float, sparse};
+use super::{bf16_dot, bitmap, blocks, dense, int4, int4_float, runs, sparse};
 use crate::context::Context;
 use crate::element::private::FloatView;
 use crate::error::{Error, Result};
@@ -357,6 +357,9 @@ impl PackedLinear<'_> {
             return bitmap::int8(context, self, finish, &codes, y);
         }
         let (rows, padded) = (y.nrows(), self.padded_inputs());
+        if runs::is_faster(context, self, rows) {
+            return runs::int8(context, self, finish, &codes, y);
+        }
         let cut = if self.is_blocked() { blocks::cut(context) } else { sparse::int8_cut(rows) };
         let turned = scratch.take(cut.room(rows) * padded * context.isa().run(StagedBytes));
         turn_codes(context, &codes, rows, cut, turned);

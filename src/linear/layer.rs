@@ -3,7 +3,7 @@
 use super::bitmap;
 use super::bytes::{AlignedBytes, Bytes};
 use super::in_place::{write_bias, write_clamp, write_float_input, write_input_params, write_output_params};
-use super::layout::{Format, Header, Input, LANES, Quantization, Sections};
+use super::layout::{Format, GROUP, Header, Input, LANES, Quantization, RUN, Sections};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 #[cfg(doc)]
@@ -290,10 +290,14 @@ impl<'a> PackedLinear<'a> {
         [scales, zero_points, offsets, places, values].into_iter().map(|section| section.len()).sum()
     }
 
-    /// `(outputs, inputs)` of the blocks that a sparse format stores: those of [`Format::block`], or smaller ones where the zeros
-    /// do not come in such blocks, down to `(1, 1)`, weights one by one. `None` for a dense format.
+    /// `(outputs, inputs)` of the blocks that a sparse format stores: those of [`Format::wide_block`], those of [`Format::block`], or smaller
+    /// ones where the zeros do not come in such blocks, down to `(1, 1)`, weights one by one. `None` for a dense format.
     pub fn block(&self) -> Option<(usize, usize)> {
-        let block = if self.has_bitmaps() { (1, 1) } else { (self.header.height, self.format().group()) };
+        let block = match (self.has_bitmaps(), self.has_runs()) {
+            (true, _) => (1, 1),
+            (_, true) => (LANES, GROUP * RUN),
+            _ => (self.header.height, self.format().group()),
+        };
         self.format().is_sparse().then_some(block)
     }
 
@@ -384,6 +388,11 @@ impl PackedLinear<'_> {
         self.header.height == LANES
     }
 
+    /// Whether these come in whole runs.
+    pub(super) fn has_runs(&self) -> bool {
+        self.header.runs
+    }
+
     /// Whether its weights are stored one by one, behind bits that say which they are.
     pub(super) fn has_bitmaps(&self) -> bool {
         self.header.has_bitmaps()
@@ -458,6 +467,25 @@ impl PackedLinear<'_> {
         let limit = self.header.places();
         if usize::from(greatest) >= limit && !places.is_empty() {
             return Err(Error::layout("packed", format!("a place is {greatest}, but there are {limit}")));
+        }
+        if self.has_runs() { self.check_runs() } else { Ok(()) }
+    }
+
+    /// Refuses places that are no whole runs, where they are said to be.
+    fn check_runs(&self) -> Result<()> {
+        let stored = self.stored::<{ LANES * GROUP }>();
+        for band in 0..self.out_features().div_ceil(LANES) {
+            let mut places = stored.of(band).0.iter().map(|place| usize::from(u16::from_le_bytes(*place)));
+            while let Some(first) = places.next() {
+                let end = self.places().min(first + RUN);
+                if !first.is_multiple_of(RUN) || !(first + 1..end).all(|place| places.next() == Some(place)) {
+                    let output = band * LANES;
+                    let reason = format!(
+                        "the places of output {output} are no whole runs of {RUN}, which the flags say"
+                    );
+                    return Err(Error::layout("packed", reason));
+                }
+            }
         }
         Ok(())
     }

@@ -7,7 +7,8 @@
 //! | 12 | 4 | format: 1 f32, 2 f16, 3 bf16, 4 int8, 5 sparse f32, 6 sparse int8, 7 int4, 8 bf16 for a dot product |
 //! | 16 | 4 | layout, 1: tiles of 32 outputs; int8 and int4 with four inputs of an output side by side, 8 with two |
 //! | 20 | 4 | flags: 1 bias, 2 zero points of the weights, 4 the input is uint8, 8 the input is int8, 16 clamp, 32 the output is
-//! | | | uint8, 64 the output is int8, 128 the input stays in float |
+//! | | | uint8, 64 the output is int8, 128 the input stays in float, 256 the blocks come in
+//! | | | whole runs of 16 |
 //! | 24 | 8 | out_features, N |
 //! | 32 | 8 | in_features, K |
 //! | 40 | 8 | weights that are not zero |
@@ -27,20 +28,19 @@
 //! a bit for every weight, 16 bytes for a group, then in one byte each the weights whose bits are set. Bits and weights are in the
 //! order of the weights in int8, the lowest bit of a byte first.
 //!
+//! Sparse int8 in blocks of 16 outputs may come in whole runs, where there are 16 groups of inputs or more: of each 16 that begin at a
+//! multiple of 16 (the last ones may be fewer) either all blocks of a band of outputs are stored or none. So the 1024 bytes of a run's
+//! weights are 16 groups of 16 outputs, what a matrix unit takes at once.
+//!
 //! The checksum finds accidents, not attacks. So nothing else in here is believed either: the length must be the one
 //! that shape, format and flags give, and the kernels check every index that they read from a body.
 
+pub(super) use super::format::{Format, GROUP, RUN};
 use crate::error::{Error, Result};
 use crate::kernels::GROUP_BITS;
 pub(super) use crate::kernels::{LANES, TILE};
 use crate::quant::CodeType;
 use std::ops::Range;
-
-/// How many inputs of one output stand side by side in int8 formats: what a dot-product instruction takes.
-pub(super) const GROUP: usize = 4;
-
-/// The same in bf16 for a dot product.
-const PAIR: usize = 2;
 
 /// The most inputs whose products with 8-bit weights fit an int32 whatever they are: 255 * 128 * 65,793 < 2^31.
 const MAX_INPUTS_SYMMETRIC: usize = 65_793;
@@ -68,107 +68,7 @@ const CLAMP: u32 = 16;
 const OUTPUT_U8: u32 = 32;
 const OUTPUT_I8: u32 = 64;
 const INPUT_FLOAT: u32 = 128;
-
-/// How packed weights are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Format {
-    /// Every weight, in f32.
-    F32,
-    /// Every weight, in f16; widened to f32 at use.
-    F16,
-    /// Every weight, in bf16; widened to f32 at use.
-    Bf16,
-    /// Every weight, as an int8 code; int32 arithmetic.
-    Int8,
-    /// The weights that are not zero, in f32, and the place of each; or the blocks of 16 outputs that are not all zero.
-    SparseF32,
-    /// As int8 codes the weights that are not zero, and a bit for every weight; or blocks of four inputs, of one output or of 16, that
-    /// are not all zero, and the place of each. [`Weights::sparse`](super::Weights::sparse) says which.
-    SparseInt8,
-    /// Every weight, as an int4 code, with a scale for each group of inputs; int32 arithmetic within a group.
-    Int4,
-    /// Every weight, in bf16, multiplied with activations that are rounded to bf16; sums in f32.
-    Bf16Dot,
-}
-
-impl Format {
-    fn code(self) -> u32 {
-        match self {
-            Format::F32 => 1,
-            Format::F16 => 2,
-            Format::Bf16 => 3,
-            Format::Int8 => 4,
-            Format::SparseF32 => 5,
-            Format::SparseInt8 => 6,
-            Format::Int4 => 7,
-            Format::Bf16Dot => 8,
-        }
-    }
-
-    fn from_code(code: u32) -> Option<Self> {
-        [
-            Format::F32,
-            Format::F16,
-            Format::Bf16,
-            Format::Int8,
-            Format::SparseF32,
-            Format::SparseInt8,
-            Format::Int4,
-            Format::Bf16Dot,
-        ]
-        .into_iter()
-        .find(|format| format.code() == code)
-    }
-
-    /// Whether activations become codes, and products are exact integers (in int4: those of a group).
-    pub fn is_integer(self) -> bool {
-        matches!(self, Format::Int8 | Format::SparseInt8 | Format::Int4)
-    }
-
-    /// Whether zeros take no room and no time.
-    pub fn is_sparse(self) -> bool {
-        matches!(self, Format::SparseF32 | Format::SparseInt8)
-    }
-
-    /// `(outputs, inputs)` of the block of weights that this format's kernel skips best, for
-    /// [`Pattern::block`](crate::prune::Pattern::block); `None` for a dense format.
-    ///
-    /// Weights that were pruned in such blocks are stored as such: one place for all of them, one vector instruction for
-    /// each row of `x`. Any other pattern of zeros runs as well, with a place for each weight (f32), or with a bit for each weight or a
-    /// place for each 1x4 (int8).
-    pub fn block(self) -> Option<(usize, usize)> {
-        match self {
-            Format::SparseF32 => Some((LANES, 1)),
-            Format::SparseInt8 => Some((LANES, GROUP)),
-            _ => None,
-        }
-    }
-
-    /// How many inputs stand side by side.
-    pub(super) fn group(self) -> usize {
-        match self {
-            Format::Bf16Dot => PAIR,
-            _ if self.is_integer() => GROUP,
-            _ => 1,
-        }
-    }
-}
-
-impl std::fmt::Display for Format {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Format::F32 => "f32",
-            Format::F16 => "f16",
-            Format::Bf16 => "bf16",
-            Format::Int8 => "int8",
-            Format::SparseF32 => "sparse f32",
-            Format::SparseInt8 => "sparse int8",
-            Format::Int4 => "int4",
-            Format::Bf16Dot => "bf16 dot",
-        })
-    }
-}
+const RUNS: u32 = 256;
 
 /// How the numbers of a whole matrix become codes, fixed beforehand.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -200,6 +100,8 @@ pub(super) struct Header {
     pub(super) stored: usize,
     /// Outputs of a block: 1 or [`LANES`]; 0 in a dense format; [`TILE`] with bitmaps.
     pub(super) height: usize,
+    /// Whether its blocks come in whole runs of [`RUN`].
+    pub(super) runs: bool,
     /// Inputs that share a scale, a multiple of [`GROUP`]; 0 in other formats than int4.
     pub(super) group_size: usize,
     pub(super) bias: bool,
@@ -245,6 +147,11 @@ impl Header {
     /// Whether weights are stored one by one, behind bits that say which they are.
     pub(super) fn has_bitmaps(&self) -> bool {
         self.format == Format::SparseInt8 && self.height == TILE
+    }
+
+    /// Whether blocks like these may come in whole runs: not where the inputs are fewer than a run's.
+    pub(super) fn can_have_runs(&self) -> bool {
+        self.format == Format::SparseInt8 && self.height == LANES && self.places() >= RUN
     }
 
     /// How many bytes of bits and weights there are with bitmaps.
@@ -358,7 +265,12 @@ impl Header {
         let (input_flag, input) = Quantization::stored(input, INPUT_U8, INPUT_I8);
         let (output_flag, output) = Quantization::stored(self.output, OUTPUT_U8, OUTPUT_I8);
         let (low, high) = self.clamp.unwrap_or_default();
-        let flags = [(self.bias, BIAS), (self.zero_points, ZERO_POINTS), (self.clamp.is_some(), CLAMP)];
+        let flags = [
+            (self.bias, BIAS),
+            (self.zero_points, ZERO_POINTS),
+            (self.clamp.is_some(), CLAMP),
+            (self.runs, RUNS),
+        ];
         let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag);
         let flags = flags.fold(input_flag | float_flag | output_flag, |flags, flag| flags | flag);
         let fields: [&[u8]; 22] = [
@@ -420,11 +332,12 @@ impl Header {
             return Err(refuse(format!("the layout is {layout}, but only {LAYOUT} is known")));
         }
         let flags = u32_at(20);
-        let known = BIAS | ZERO_POINTS | INPUT_U8 | INPUT_I8 | CLAMP | OUTPUT_U8 | OUTPUT_I8 | INPUT_FLOAT;
+        const INPUT: u32 = INPUT_U8 | INPUT_I8 | INPUT_FLOAT;
+        let known = BIAS | ZERO_POINTS | INPUT | CLAMP | OUTPUT_U8 | OUTPUT_I8 | RUNS;
         let is_set = |flag: u32| flags & flag != 0;
         if flags & !known != 0
             || header[112..120].iter().any(|&byte| byte != 0)
-            || (flags & (INPUT_U8 | INPUT_I8 | INPUT_FLOAT)).count_ones() > 1
+            || (flags & INPUT).count_ones() > 1
             || (is_set(OUTPUT_U8) && is_set(OUTPUT_I8))
             || (is_set(ZERO_POINTS) && !matches!(format, Format::Int8 | Format::Int4))
             || (is_set(INPUT_U8 | INPUT_I8) && !format.is_integer())
@@ -475,6 +388,7 @@ impl Header {
             non_zeros: size(40)?,
             stored: size(48)?,
             height,
+            runs: is_set(RUNS),
             group_size: u32_at(84) as usize,
             bias: is_set(BIAS),
             zero_points: is_set(ZERO_POINTS),
@@ -482,6 +396,12 @@ impl Header {
             clamp,
             output,
         };
+        if header.runs && !header.can_have_runs() {
+            let (outputs, inputs) = (header.outputs, header.inputs);
+            return Err(refuse(format!(
+                "the flags {flags:#x} have no meaning for blocks of {height} outputs of [{outputs}, {inputs}] {format} weights"
+            )));
+        }
         let sections = header.sections().map_err(|error| refuse(error.to_string()))?;
         let room = match format.is_sparse() && !header.has_bitmaps() {
             true => header.stored.saturating_mul(height * format.group()),

@@ -17,6 +17,7 @@ mod conv;
 mod cost;
 mod dense;
 mod finish;
+mod format;
 mod forward;
 mod in_place;
 mod int4;
@@ -29,6 +30,7 @@ mod pack;
 mod pack_bf16_dot;
 mod pack_int4;
 mod panels;
+mod runs;
 mod scratch;
 #[cfg(all(shared_kernels, not(test)))]
 #[allow(dead_code)]
@@ -39,9 +41,9 @@ mod weights;
 
 pub use conv::{Conv2d, DepthwiseConv2d, Window};
 pub use cost::{Calibration, Prediction, Workload};
+pub use format::Format;
 pub use in_place::{write_bias, write_clamp, write_float_input, write_input_params, write_output_params};
 pub use layer::PackedLinear;
-pub use layout::Format;
 pub use matmul::matmul;
 pub use operand::Operand;
 pub use weights::Weights;

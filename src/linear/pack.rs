@@ -1,7 +1,7 @@
 //! Weights become packed bytes: everything is checked first, then written section by section.
 
 use super::in_place::{check_finite, write_header};
-use super::layout::{Format, GROUP, Header, LANES, Sections, TILE};
+use super::layout::{Format, GROUP, Header, LANES, RUN, Sections, TILE};
 use super::weights::{CodesView, Values, Weights};
 use crate::element::Element;
 use crate::error::{Error, Result};
@@ -117,6 +117,7 @@ impl Weights<'_> {
             non_zeros: counts.non_zeros,
             stored: 0,
             height: 0,
+            runs: false,
             group_size,
             bias: false,
             zero_points,
@@ -153,8 +154,10 @@ impl Weights<'_> {
     pub(super) fn count(&self, group: usize, is_not_zero: impl Fn(usize, usize) -> bool) -> Counts {
         let (outputs, inputs) = self.dim();
         let mut counts = Counts::default();
+        let places = inputs.div_ceil(group);
         for band in (0..outputs).step_by(LANES) {
-            for block in (0..inputs).step_by(group) {
+            let mut last_run = None;
+            for (place, block) in (0..inputs).step_by(group).enumerate() {
                 let mut low = 0;
                 for n in band..(band + LANES).min(outputs) {
                     let alive = (block..(block + group).min(inputs))
@@ -165,6 +168,11 @@ impl Weights<'_> {
                 }
                 counts.low += low;
                 counts.high += usize::from(low > 0);
+                let run = place / RUN;
+                if low > 0 && last_run != Some(run) {
+                    counts.in_runs += RUN.min(places - run * RUN);
+                    last_run = Some(run);
+                }
             }
         }
         counts
@@ -247,6 +255,8 @@ pub(super) struct Counts {
     pub(super) low: usize,
     /// Blocks of [`LANES`] outputs that are not all zero.
     pub(super) high: usize,
+    /// Blocks of [`LANES`] outputs in runs of [`RUN`] that are not all zero.
+    pub(super) in_runs: usize,
 }
 
 impl Counts {
@@ -267,6 +277,10 @@ impl Counts {
                 return Ok((bitmaps, sections));
             }
         }
+        let runs = Header { stored: self.in_runs, runs: true, ..blocks };
+        if blocks.can_have_runs() && self.in_runs <= fills_runs(stored) {
+            return Ok((runs, runs.sections()?));
+        }
         Ok((blocks, blocks.sections()?))
     }
 
@@ -276,6 +290,12 @@ impl Counts {
         let bytes = |blocks: usize, height: usize| blocks.saturating_mul(2 + 4 * height);
         if bytes(self.high, LANES) <= bytes(self.low, 1) { (LANES, self.high) } else { (1, self.low) }
     }
+}
+
+/// Up to how many blocks are stored instead of so many so that they come in whole runs: a block of a run may be all zero by chance, as
+/// whole ones round to 0, and one of them should not keep all from a matrix unit.
+fn fills_runs(blocks: usize) -> usize {
+    blocks + blocks / RUN
 }
 
 /// Below how many bytes bitmaps are stored instead of so many int8 blocks of such a height. Blocks of one output may take an eighth
@@ -288,25 +308,32 @@ fn fewest_bytes(height: usize, blocks: usize) -> usize {
 }
 
 /// Writes offsets and places. `write(packed, slot, n, place)` writes the part of a block that belongs to output `n` into slot
-/// `slot` of the values, and says whether it is not zero; what was written for a block that is all zero does not stay.
+/// `slot` of the values, and says whether it is not zero; what was written for a block that is all zero does not stay, unless it is in
+/// a run with others.
 fn write_blocks(
     header: &Header,
     sections: &Sections,
     packed: &mut [u8],
     mut write: impl FnMut(&mut [u8], usize, usize, usize) -> bool,
 ) {
-    let height = header.height.max(1);
+    let (height, places) = (header.height.max(1), header.places());
+    let step = if header.runs { RUN } else { 1 };
     let mut at = 0_usize;
     for band in 0..header.outputs.div_ceil(height) {
         set(packed, &sections.offsets, band, (at as u32).to_le_bytes());
-        for place in 0..header.places() {
+        for first in (0..places).step_by(step) {
+            let run = first..places.min(first + step);
             let mut alive = false;
-            for row in 0..height {
-                alive |= write(packed, at * height + row, band * height + row, place);
+            for (slot, place) in run.clone().enumerate() {
+                for row in 0..height {
+                    alive |= write(packed, (at + slot) * height + row, band * height + row, place);
+                }
             }
             if alive {
-                set(packed, &sections.places, at, (place as u16).to_le_bytes());
-                at += 1;
+                for place in run {
+                    set(packed, &sections.places, at, (place as u16).to_le_bytes());
+                    at += 1;
+                }
             }
         }
     }

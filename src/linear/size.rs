@@ -71,6 +71,7 @@ fn dense(
         non_zeros: 0,
         stored: 0,
         height: 0,
+        runs: false,
         group_size,
         bias: false,
         zero_points,

@@ -58,6 +58,7 @@ pub fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>>
     let blocks = thin_in_blocks(&random(outputs, inputs, 2), 4, 3);
     let code_blocks = blocks.map(|w| (w * 127.0) as i8);
     let code_groups = thin_in_groups(&random_codes(outputs, inputs, 2), 3);
+    let code_runs = thin_in_blocks(&random_codes(outputs, inputs, 2), 64, 3);
     let nibbles = w.map(|w| (w * 7.0) as i8);
     let group_scales = Array2::from_elem((outputs, inputs.div_ceil(32)), 0.1);
     let zeros: Vec<i32> = (0..outputs as i32).map(|n| n % 100).collect();
@@ -77,6 +78,7 @@ pub fn every_format(outputs: usize, inputs: usize) -> Vec<PackedLinear<'static>>
         Weights::from(blocks.view()).sparse(),
         Weights::int8(code_blocks.view(), &[0.1], &[]).sparse(),
         Weights::int8(code_groups.view(), &[0.1], &[]).sparse(),
+        Weights::int8(code_runs.view(), &[0.1], &[]).sparse(),
         Weights::int4(nibbles.view(), 32, group_scales.view(), None),
     ]
     .map(|weights| PackedLinear::new(weights).unwrap().with_bias(&vec![0.25; outputs]).unwrap())

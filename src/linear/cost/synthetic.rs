@@ -105,6 +105,7 @@ fn header(kernel: Kernel, (outputs, inputs): (usize, usize), part: f64) -> Heade
         non_zeros: if kernel.has_bitmaps() { weights } else { blocks },
         stored: blocks,
         height: kernel.height,
+        runs: false,
         group_size: match kernel.format {
             Format::Int4 => inputs.div_ceil(groups).next_multiple_of(GROUP),
             _ => 0,

@@ -1,7 +1,7 @@
 //! What is to be predicted: a layer, and how it is run.
 
 use super::super::layer::PackedLinear;
-use super::super::layout::{Format, GROUP, Header, LANES, Sections};
+use super::super::layout::{Format, GROUP, Header, LANES, RUN, Sections};
 use super::super::pack::Counts;
 use super::super::size::stored_group_size;
 use crate::error::{Error, Result, checked_product};
@@ -70,7 +70,9 @@ impl Workload {
             workload.group_size = layer.group_size();
         }
         if let Some(block) = layer.block() {
-            let all = layer.out_features().div_ceil(block.0) * layer.in_features().div_ceil(block.1);
+            // The last block of the inputs may be smaller where blocks are wide.
+            let inputs = if layer.has_runs() { GROUP } else { block.1 };
+            let all = layer.out_features().div_ceil(block.0) * layer.in_features().div_ceil(inputs);
             let stored = if layer.has_bitmaps() { layer.non_zeros() } else { layer.stored_blocks() };
             workload.block = block;
             workload.sparsity = 1.0 - stored as f64 / all.max(1) as f64;
@@ -106,6 +108,7 @@ impl Workload {
             non_zeros: self.share(self.outputs as f64 * self.inputs as f64, 1, 1),
             stored: 0,
             height: 0,
+            runs: false,
             group_size: match self.format {
                 Format::Int4 => stored_group_size(self.group_size, self.inputs)?,
                 _ => 0,
@@ -122,10 +125,12 @@ impl Workload {
     fn counts(&self) -> Counts {
         let group = if self.format.is_integer() { GROUP } else { 1 };
         let places = self.inputs.div_ceil(group) as f64;
+        let bands = self.outputs.div_ceil(LANES) as f64;
         Counts {
             non_zeros: 0,
             low: self.share(self.outputs as f64 * places, 1, group),
-            high: self.share(self.outputs.div_ceil(LANES) as f64 * places, LANES, group),
+            high: self.share(bands * places, LANES, group),
+            in_runs: self.share(bands * places, LANES, group * RUN),
         }
     }
 

@@ -1,0 +1,127 @@
+//! Sparse products by a matrix unit, of layers whose blocks come in whole runs: each is what the unit takes of weights, where it lies.
+
+use super::by_matrix::{BLOCK_ROWS, End};
+use super::codes::CodeRows;
+use super::finish::{AHEAD, Finish, Outputs};
+use super::layer::PackedLinear;
+use super::layout::{GROUP, LANES, TILE};
+use crate::context::Context;
+use crate::kernels::{
+    Band, Codes, Group, Matrix, Operation, StackBuffer, TileMut, Token, dot_places, for_each_tile,
+};
+use ndarray::ArrayViewMut2;
+
+/// From how many rows on a matrix unit is faster than what multiplies blocks that do not come in runs.
+const FEWEST: usize = 3;
+
+/// Rows of a piece: each reads the weights anew.
+const ROWS: usize = 512;
+
+/// Weights in a piece, about: enough of them that the rows, which come from the second cache, are in the first one for most.
+const PIECE: usize = 1 << 16;
+
+/// Whether a matrix unit computes so many rows.
+pub(super) fn is_faster(context: &Context, layer: &PackedLinear<'_>, rows: usize) -> bool {
+    layer.has_runs() && rows >= FEWEST && context.isa().run(HasMatrix)
+}
+
+struct HasMatrix;
+
+impl Operation for HasMatrix {
+    type Output = bool;
+    #[inline(always)]
+    fn run<T: Token>(self, token: T) -> bool {
+        T::Matrix::EXISTS && token.matrix(1).is_some()
+    }
+}
+
+/// The tile of `y` that one thread computes at a time, in a layer of so many weights of an output that are not zero.
+fn piece(non_zeros: usize) -> (usize, usize) {
+    (ROWS, PIECE.div_ceil(non_zeros.saturating_add(1).saturating_mul(TILE)) * TILE)
+}
+
+/// A sparse int8 layer whose blocks come in runs.
+pub(super) fn int8<F: Finish>(
+    context: &Context,
+    layer: &PackedLinear<'_>,
+    finish: F,
+    x: &CodeRows<'_>,
+    y: ArrayViewMut2<'_, F::Out>,
+) {
+    for_each_tile(context, y, piece(layer.non_zeros_of_output()), |at, tile| {
+        context.isa().run(Int8 { layer, finish, x, at, tile });
+    });
+}
+
+struct Int8<'a, F: Finish> {
+    layer: &'a PackedLinear<'a>,
+    finish: F,
+    x: &'a CodeRows<'a>,
+    at: (usize, usize),
+    tile: TileMut<'a, F::Out>,
+}
+
+impl<F: Finish> Operation for Int8<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<T: Token>(mut self, token: T) {
+        let (groups, stride) = (self.x.padded / GROUP, self.x.stride / GROUP);
+        let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();
+        let codes = codes.as_chunks::<GROUP>().0.get(self.at.0 * stride..).unwrap_or_default();
+        let codes = Codes::of(codes, self.tile.rows(), groups, stride);
+        match token.matrix(self.tile.rows()) {
+            Some(unit) if T::Matrix::EXISTS => self.blocks(token, &unit, codes),
+            _ => self.rows(token, codes),
+        }
+    }
+}
+
+impl<F: Finish> Int8<'_, F> {
+    /// What is stored of the bands of a tile; nothing past the last.
+    #[inline(always)]
+    fn bands(&self, tile: usize) -> [Band<'_>; 2] {
+        let stored = self.layer.stored::<{ LANES * GROUP }>();
+        [2 * tile, 2 * tile + 1].map(|band| {
+            let (places, blocks) = stored.of(band);
+            (places, bytemuck::cast_slice(blocks))
+        })
+    }
+
+    /// All rows and columns. A pair of blocks of rows stays in the first cache while the weights of all outputs pass by.
+    #[inline(always)]
+    fn blocks<T: Token>(&mut self, token: T, unit: &T::Matrix, codes: Codes<'_, Group<T::Staged>>) {
+        let rows = self.tile.rows();
+        let blocks = rows.div_ceil(unit.block());
+        let mut sums = StackBuffer::<_, { 2 * BLOCK_ROWS }>::new();
+        let sums = sums.filled(2 * unit.block(), [0; TILE]);
+        let end = End { finish: self.finish, x: self.x, top: self.at.0, inputs: self.layer.in_features() };
+        for first in (0..blocks).step_by(2) {
+            let sums = sums.get_mut(..(blocks - first).min(2) * unit.block()).unwrap_or_default();
+            for start in (0..self.tile.cols()).step_by(TILE) {
+                self.tile.expect_store((unit.start(first, rows), AHEAD), (start, TILE));
+                let tile = (self.at.1 + start) / TILE;
+                unit.dot_runs(codes, first, self.bands(tile), sums);
+                let outputs = Outputs::of(self.layer, tile);
+                end.blocks(token, unit, &outputs, sums, (first, start), &mut self.tile);
+            }
+        }
+    }
+
+    /// Where there is no unit after all: row by row.
+    #[cold]
+    fn rows<T: Token>(&mut self, token: T, codes: Codes<'_, Group<T::Staged>>) {
+        for start in (0..self.tile.cols()).step_by(TILE) {
+            let tile = (self.at.1 + start) / TILE;
+            let outputs = Outputs::<TILE>::of(self.layer, tile);
+            for row in 0..self.tile.rows() {
+                let mut sums = [0; TILE];
+                for (sums, band) in sums.as_chunks_mut::<LANES>().0.iter_mut().zip(self.bands(tile)) {
+                    *sums = dot_places(codes, row, band);
+                }
+                let parameters = self.x.row(self.at.0 + row, self.layer.in_features());
+                let out = outputs.finish(self.finish, token, &sums, parameters);
+                self.tile.store(row, start, out);
+            }
+        }
+    }
+}
