@@ -3573,6 +3573,11 @@ tersor_status tersor_pack_sparse_i8_size(const tersor_context *context,
  * inputs or of one output and four inputs. Whichever takes the fewest bytes, but blocks of one output also if they take up to an eighth
  * more than single codes: they run many rows faster. Blocks of 16 outputs run several times as fast.
  *
+ * AMX multiplies such blocks as well where they come in blocks of 16 outputs and 64 inputs, as `tersor_prune_*` leaves them by a pattern of
+ * `block_rows` 16 and `block_cols` 64, from three rows of x on. A few blocks of four inputs in these that happen to be zero are stored then,
+ * at most a sixteenth more. On other machines they run as fast as blocks of four inputs. But at the same sparsity a network loses
+ * more accuracy by them.
+ *
  * @param weights       `n` rows of `k` codes, whose zero point is 0
  * @param scales        `channels` scales, finite and above 0; NULL means all are 1
  * @param channels      1, or `n`
@@ -4343,7 +4348,7 @@ typedef struct tersor_workload {
      */
     size_t block_outputs;
     /**
-     * Inputs of these blocks. Default: 4 for sparse int8, else 1.
+     * Inputs of these blocks. Default: 4 for sparse int8, else 1. 64 inputs (and 16 outputs) are what AMX skips in sparse int8.
      */
     size_t block_inputs;
     /**

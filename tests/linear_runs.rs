@@ -320,36 +320,52 @@ fn damaged_places_count_as_they_are() {
     let layer = packed(&w);
     assert_eq!(layer.block(), WIDE);
     let (places, groups) = (places_of(&layer), inputs / 4);
-    for wrong in [0_u16, 7, 34, 35, 49, 50, 0x7fff, 0xfff0, 0xffff] {
-        for damaged in [0, 5, 16, 31, 47, 48, 49, 50, 120, 249] {
-            let mut bytes = layer.as_bytes().to_vec();
-            let (band, place) = (damaged / groups, damaged % groups);
-            bytes[places + 2 * damaged..][..2].copy_from_slice(&wrong.to_le_bytes());
-            let mut moved = w.mapv(i32::from);
-            for n in (16 * band..16 * (band + 1)).filter(|&n| n < outputs) {
-                for i in 0..4 {
-                    let weight = std::mem::take(&mut moved[[n, 4 * place + i]]);
-                    if usize::from(wrong) < groups {
-                        moved[[n, 4 * usize::from(wrong) + i]] += weight;
-                    }
+    let check = |wrong: &[(usize, u16)]| {
+        let mut bytes = layer.as_bytes().to_vec();
+        let mut moved = w.mapv(i32::from);
+        for &(index, place) in wrong {
+            bytes[places + 2 * index..][..2].copy_from_slice(&place.to_le_bytes());
+        }
+        for n in 0..outputs {
+            for &(index, _) in wrong.iter().filter(|(index, _)| index / groups == n / 16) {
+                (0..4).for_each(|i| moved[[n, 4 * (index % groups) + i]] = 0);
+            }
+            for &(index, place) in wrong.iter().filter(|(index, _)| index / groups == n / 16) {
+                for i in (0..4).filter(|_| usize::from(place) < groups) {
+                    moved[[n, 4 * usize::from(place) + i]] += i32::from(w[[n, 4 * (index % groups) + i]]);
                 }
             }
-            // Kernels that take activations as int8 need the sums of the weights that are left.
-            for (row, sum) in moved.rows().into_iter().zip(bytes[128 + 3 * 128 * 2..].as_chunks_mut::<4>().0)
-            {
-                *sum = row.sum().to_le_bytes();
+        }
+        // Kernels that take activations as int8 need the sums of the weights that are left.
+        for (row, sum) in moved.rows().into_iter().zip(bytes[128 + 3 * 128 * 2..].as_chunks_mut::<4>().0) {
+            *sum = row.sum().to_le_bytes();
+        }
+        assert!(PackedLinear::from_bytes(&bytes).is_err(), "{wrong:?}");
+        let guarded = Guarded::new(&bytes);
+        let layer = PackedLinear::from_trusted_bytes(&guarded).unwrap();
+        for rows in [1, 3, 16, 33] {
+            let x = random_codes(rows, inputs, 16).mapv(|x| x as u8);
+            let expected = x.mapv(i32::from).dot(&moved.t());
+            let x = Guarded::new(x.as_slice().unwrap());
+            let x = ArrayView2::from_shape((rows, inputs), &x).unwrap();
+            for context in every_isa() {
+                let mut y = Array2::from_elem((rows, outputs), -1);
+                let mut scratch = Guarded::new(&vec![0xff_u8; layer.scratch_bytes(rows).unwrap()]);
+                context.scope(|| layer.forward_codes_with(x, &[], y.view_mut(), &mut scratch)).unwrap();
+                assert!(y == expected, "{wrong:?}, {rows} rows, {context:?}");
             }
-            let guarded = Guarded::new(&bytes);
-            let layer = PackedLinear::from_trusted_bytes(&guarded).unwrap();
-            for rows in [1, 3, 16, 33] {
-                let x = random_codes(rows, inputs, 16).mapv(|x| x as u8);
-                let expected = x.mapv(i32::from).dot(&moved.t());
-                for context in every_isa() {
-                    let mut y = Array2::from_elem((rows, outputs), -1);
-                    context.scope(|| layer.forward_codes(x.view(), &[], y.view_mut())).unwrap();
-                    assert!(y == expected, "{wrong} at {damaged}, {rows} rows, {context:?}");
-                }
-            }
+        }
+    };
+    for damaged in [0, 5, 16, 31, 47, 48, 49, 50, 120, 249] {
+        for wrong in [7, 34, 35, 50, 0x7fff, 0xfff0, 0xffff] {
+            check(&[(damaged, wrong)]);
+        }
+    }
+    // Whole runs, within the inputs and partly or all behind them.
+    for first in [0, 16, 50, 166, 216] {
+        for place in [1_u16, 33, 35, 36, 49, 50, 0x4000, 0xffe0, 0xfff0, 0xfff8] {
+            let run: Vec<_> = (0..16).map(|i| (first + i, place.wrapping_add(i as u16))).collect();
+            check(&run);
         }
     }
 }

@@ -76,7 +76,7 @@ pub struct tersor_workload {
     /// Outputs of the blocks in which weights are zero; 1 for weights that were pruned one by one. Default: of the blocks that
     /// the format skips best, 16 for a sparse one.
     pub block_outputs: usize,
-    /// Inputs of these blocks. Default: 4 for sparse int8, else 1.
+    /// Inputs of these blocks. Default: 4 for sparse int8, else 1. 64 inputs (and 16 outputs) are what AMX skips in sparse int8.
     pub block_inputs: usize,
     /// Inputs that share a scale; only int4 looks at it. Default 128.
     pub group_size: usize,

@@ -125,3 +125,56 @@ impl<F: Finish> Int8<'_, F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Weights;
+    use super::super::codes::Spans;
+    use super::super::finish::Exact;
+    use super::super::scratch::Scratch;
+    use super::*;
+    use crate::Parallel;
+    use crate::kernels::Isa;
+    use ndarray::Array2;
+
+    /// Holds the unit of the thread, if there is one, while a layer asks for it.
+    struct Held<'a> {
+        context: &'a Context,
+        layer: &'a PackedLinear<'a>,
+        x: &'a CodeRows<'a>,
+        y: &'a mut Array2<i32>,
+    }
+
+    impl Operation for Held<'_> {
+        type Output = ();
+        fn run<T: Token>(self, token: T) {
+            let unit = token.matrix(1);
+            assert!(!is_faster(self.context, self.layer, 100) && token.matrix(2).is_none());
+            int8(self.context, self.layer, Exact, self.x, self.y.view_mut());
+            drop(unit);
+        }
+    }
+
+    #[test]
+    fn without_the_unit_sums_are_the_same() {
+        let (rows, outputs, inputs) = (5, 40, 200);
+        let w = Array2::from_shape_fn((outputs, inputs), |(n, k)| match (n / 16 + k / 64) % 3 {
+            0 => (n + 3 * k) as i8 | 1,
+            _ => 0,
+        });
+        let x = Array2::from_shape_fn((rows, inputs), |(m, k)| (7 * m + k) as u8);
+        let layer = PackedLinear::new(Weights::int8(w.view(), &[1.0], &[]).sparse()).unwrap();
+        assert!(layer.has_runs());
+        let expected = x.mapv(i32::from).dot(&w.mapv(i32::from).t());
+        for &isa in Isa::available() {
+            let context = Context::new().unwrap().with_isa(isa).with_parallel(Parallel::Serial);
+            let mut bytes = vec![0xff; layer.scratch_bytes(rows).unwrap()];
+            let mut scratch = Scratch::new(&mut bytes);
+            let mut codes = CodeRows::take(&context, rows, layer.padded_inputs(), Spans::NONE, &mut scratch);
+            codes.copy(&context, &x.view(), 1.0, &[]);
+            let mut y = Array2::zeros((rows, outputs));
+            isa.run(Held { context: &context, layer: &layer, x: &codes, y: &mut y });
+            assert_eq!(y, expected, "{isa}");
+        }
+    }
+}

@@ -190,6 +190,10 @@ impl<'a> Weights<'a> {
     /// inputs. Of these packing takes what needs the fewest bytes, and blocks of one output also if they need up to an
     /// eighth more than weights one by one: they run many rows faster. Blocks of 16 outputs run several times as fast.
     ///
+    /// Where those that are left come in [wide blocks](super::Format::wide_block) of 64 inputs, a matrix unit multiplies them as well, from
+    /// three rows on. So that a few blocks of four inputs that happen to be zero within wide ones do not prevent it, they are stored too
+    /// if they are at most a sixteenth of all that is stored without them.
+    ///
     /// A single weight takes six bytes in f32. In int8 it takes one, and every weight, zero or not, a bit: 2 of 4
     /// ([`Pattern::n_of_m`](crate::prune::Pattern::n_of_m)) are stored in 5/8 of the bytes of a dense layer, a quarter of the weights
     /// in 3/8. Such a layer multiplies with the zeros as well, so what it saves is reading weights: for few rows, and weights that are

@@ -28,7 +28,7 @@ pub struct Workload {
     /// The fraction of the weights that are zero, 0 to 1. A dense format costs the same whatever it is.
     pub sparsity: f64,
     /// `(outputs, inputs)` of the blocks in which weights are zero: `(1, 1)` for weights that were pruned one by one,
-    /// [`Format::block`] for the blocks that a sparse format skips best. Blocks of another shape are stored as what the
+    /// [`Format::block`] or [`Format::wide_block`] for the blocks that a sparse format skips best. Blocks of another shape are stored as what the
     /// format has. Every block is taken to be zero with the same probability.
     pub block: (usize, usize),
     /// Inputs that share a scale in int4, as [`Weights::int4`](super::super::Weights::int4) takes it; other formats do not look
