@@ -76,6 +76,7 @@ FAMILIES = [
     int4(128),
     *(sparse_int8("1x4", 2 / 4, sparsity) for sparsity in (0.5, 0.75, 0.9)),
     *(sparse_int8("16x4", 2 / 64, sparsity) for sparsity in (0.5, 0.75, 0.9)),
+    *(sparse_int8("16x64", 2 / 64, sparsity) for sparsity in (0.5, 0.75, 0.9)),
     *(sparse_f32(sparsity) for sparsity in (0.5, 0.65, 0.75, 0.9, 0.95)),
 ]
 

@@ -74,7 +74,7 @@ pub(super) fn int8<F: Finish>(
 ) {
     let (rows, inputs) = (y.nrows(), layer.in_features());
     let piece = match rows > FEW_ROWS {
-        true => context.isa().run(Piece { rows, inputs }),
+        true => context.isa().run(Piece { rows, inputs, most: ROWS }),
         false => piece(rows, inputs),
     };
     for_each_tile(context, y, piece, |at, tile| {

@@ -22,10 +22,20 @@ const FEWEST: usize = 2;
 /// Products in a piece where a matrix unit computes them, about.
 const PIECE: usize = 1 << 24;
 
-/// The [`piece`](dense::piece) of a product of codes on the instruction set.
+/// Bytes of weights that stay in the second cache from a block of rows to the next, beside the rows and their results.
+const NEAR: usize = 1 << 20;
+
+/// The [`piece`](dense::piece) of a product of codes on the instruction set; of `most` rows where a matrix unit computes it.
 pub(super) struct Piece {
     pub(super) rows: usize,
     pub(super) inputs: usize,
+    pub(super) most: usize,
+}
+
+/// Rows of a piece of an int8 layer with so many bytes of weights. Threads that cut a product between its rows multiply codes that are
+/// still in their caches; but each then reads all weights.
+pub(super) fn int8_rows(bytes: usize) -> usize {
+    if bytes <= NEAR { ROWS / 2 } else { ROWS }
 }
 
 impl Operation for Piece {
@@ -42,7 +52,7 @@ impl Piece {
     pub(super) fn cut(self, by_matrix: bool) -> (usize, usize) {
         match by_matrix {
             false => dense::piece(self.rows, self.inputs),
-            true => piece(self.rows.min(ROWS), self.inputs),
+            true => piece(self.rows.min(self.most), self.inputs),
         }
     }
 }
@@ -65,8 +75,7 @@ pub(super) fn unit_for_codes<T: Token>(token: T, rows: usize) -> Option<T::Matri
 /// Whether blocks of so many rows ask for the weights that come next. Weights of fewer bytes stay in the second cache; beside fewer rows
 /// so many lines with each step only keep the rows from being loaded.
 pub(super) fn asks(layer: &PackedLinear<'_>, rows: usize) -> bool {
-    const BYTES: usize = 1 << 20;
-    rows >= 4 * BLOCK_ROWS && layer.values(0).len() > BYTES
+    rows >= 4 * BLOCK_ROWS && layer.values(0).len() > NEAR
 }
 
 /// How many of `blocks` of rows a matrix unit takes at a time, and how many of `groups` of inputs: a pair of blocks and all inputs; or

@@ -296,7 +296,11 @@ pub(super) fn int8<F: Finish>(
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    let piece = context.isa().run(by_matrix::Piece { rows: y.nrows(), inputs: layer.in_features() });
+    let piece = context.isa().run(by_matrix::Piece {
+        rows: y.nrows(),
+        inputs: layer.in_features(),
+        most: by_matrix::int8_rows(layer.values(0).len()),
+    });
     for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int8 { layer, finish, x, at, tile });
     });

@@ -37,7 +37,7 @@ pub(super) fn int4<Y: Operand>(
     let epilogue = Epilogue::of(layer);
     let (rows, inputs) = (y.nrows(), layer.in_features());
     let piece = match gains_by_matrix(rows, layer.group_size()) {
-        true => context.isa().run(Piece { rows, inputs }),
+        true => context.isa().run(Piece { rows, inputs, most: ROWS }),
         false => piece(rows, inputs),
     };
     for_each_tile(context, y, piece, |at, tile| {

@@ -140,7 +140,11 @@ impl Times {
             };
         let piece = match header.height {
             0 | TILE if header.format.is_integer() => {
-                by_matrix::Piece { rows, inputs: header.inputs }.cut(by_matrix)
+                let most = match header.format {
+                    Format::Int8 => by_matrix::int8_rows(header.tiles() * TILE * header.padded_inputs()),
+                    _ => dense::ROWS,
+                };
+                by_matrix::Piece { rows, inputs: header.inputs, most }.cut(by_matrix)
             }
             0 => dense::float_piece(rows, header.places()),
             1 => sparse::piece(per_output, lanes(header.format, rows)),

@@ -174,7 +174,7 @@ pub(super) const SHARED: (usize, usize) = (64, 2224);
 /// A piece of its `y`, of which a matrix unit takes larger ones.
 pub(super) fn shared_piece(has_matrix: bool) -> (usize, usize) {
     let (rows, inputs) = SHARED;
-    by_matrix::Piece { rows, inputs }.cut(has_matrix)
+    by_matrix::Piece { rows, inputs, most: rows }.cut(has_matrix)
 }
 
 /// Rows of `x` that one thread quantizes at a time.
