@@ -216,22 +216,49 @@ fn inputs_of_a_matrix_unit_are_whole_steps() {
     assert!(group(60) <= group(32));
 }
 
-/// Of layers that store weights one by one: what their own kernel took, whatever else is measured.
-#[test]
-fn layers_with_bitmaps_are_predicted_by_their_own_kernel() {
-    let calibration = calibration();
-    let line = |line: &str, kernel: &str, factor: f64| match line.strip_prefix(kernel) {
+/// A calibration in which all times of a kernel are three times as long.
+fn slower(text: &str, kernel: &str) -> Calibration {
+    let line = |line: &str| match line.strip_prefix(kernel) {
         Some(_) => {
             let (key, numbers) = line.split_once(' ').unwrap();
-            let numbers = numbers.split(' ').map(|word| (factor * word.parse::<f64>().unwrap()).to_string());
+            let numbers = numbers.split(' ').map(|word| (3.0 * word.parse::<f64>().unwrap()).to_string());
             format!("{key} {}", numbers.collect::<Vec<_>>().join(" "))
         }
         None => line.to_owned(),
     };
-    let slower = |kernel: &str| -> Calibration {
-        let lines = text().lines().map(|text| line(text, kernel, 3.0));
-        lines.collect::<Vec<_>>().join("\n").parse().unwrap()
-    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n").parse().unwrap()
+}
+
+/// Wide blocks: what a matrix unit took of them where there is one, else what blocks of 16x4 take.
+#[test]
+fn wide_blocks_are_predicted_by_the_kernel_that_runs() {
+    let matrix: Calibration = matrix_text().parse().unwrap();
+    let [wide_slower, narrow_slower] =
+        ["sparse-int8-16x64.", "sparse-int8-16x4."].map(|kernel| slower(matrix_text(), kernel));
+    for rows in [1, 2, 3, 16, 37, 128, 600] {
+        for sparsity in [0.0, 0.3, 0.5, 0.75, 0.9] {
+            let format = Format::SparseInt8;
+            let wide = Workload { rows, sparsity, block: (16, 64), ..Workload::new(format, 1024, 1000) };
+            let narrow = Workload { block: (16, 4), ..wide };
+            let time = seconds(&matrix, &wide);
+            assert!((seconds(&wide_slower, &wide) / time - 3.0).abs() < 1e-6, "{wide:?}");
+            assert_eq!(seconds(&narrow_slower, &wide), time, "{wide:?}");
+            assert_eq!(seconds(&matrix, &Workload { block: (32, 128), ..wide }), time, "{wide:?}");
+            // Where nothing is zero, these are whole runs as well.
+            if sparsity > 0.0 {
+                assert_eq!(seconds(&wide_slower, &narrow), seconds(&matrix, &narrow), "{narrow:?}");
+                assert!(rows < 16 || time < seconds(&matrix, &narrow), "{wide:?}");
+            }
+            assert_eq!(seconds(&calibration(), &wide), seconds(&calibration(), &narrow));
+        }
+    }
+}
+
+/// Of layers that store weights one by one: what their own kernel took, whatever else is measured.
+#[test]
+fn layers_with_bitmaps_are_predicted_by_their_own_kernel() {
+    let calibration = calibration();
+    let slower = |kernel: &str| slower(text(), kernel);
     let (bitmaps, others) = (slower("sparse-int8-1x1."), slower("sparse-int8-1x4."));
     let dense = slower("int8.");
     for (rows, threads) in [(1, 1), (1, 2), (3, 1), (16, 2), (100, 1), (300, 1)] {
@@ -265,17 +292,18 @@ fn layers_with_bitmaps_are_predicted_by_their_own_kernel() {
 
 #[test]
 fn more_zeros_are_never_slower() {
-    let calibration = calibration();
-    for (format, block) in [
-        (Format::SparseF32, (16, 1)),
-        (Format::SparseInt8, (16, 4)),
-        (Format::SparseF32, (32, 2)),
-        (Format::F32, (1, 1)),
+    let (calibration, matrix) = (calibration(), matrix_text().parse().unwrap());
+    for (calibration, format, block) in [
+        (&calibration, Format::SparseF32, (16, 1)),
+        (&calibration, Format::SparseInt8, (16, 4)),
+        (&calibration, Format::SparseF32, (32, 2)),
+        (&calibration, Format::F32, (1, 1)),
+        (&matrix, Format::SparseInt8, (16, 64)),
     ] {
         for (outputs, inputs, rows) in [(64, 64, 1), (100, 1000, 7), (4096, 4096, 64), (4096, 256, 200)] {
             let workload = Workload { block, rows, ..Workload::new(format, outputs, inputs) };
             let times: Vec<f64> = (0..=50)
-                .map(|step| seconds(&calibration, &Workload { sparsity: f64::from(step) / 50.0, ..workload }))
+                .map(|step| seconds(calibration, &Workload { sparsity: f64::from(step) / 50.0, ..workload }))
                 .collect();
             assert!(times.is_sorted_by(|a, b| a >= b), "{workload:?}: {times:?}");
             assert_eq!(times[0] > times[50], format.is_sparse());

@@ -12,7 +12,7 @@ use crate::kernels::{
 use ndarray::ArrayViewMut2;
 
 /// From how many rows on a matrix unit is faster than what multiplies blocks that do not come in runs.
-const FEWEST: usize = 3;
+pub(super) const FEWEST: usize = 3;
 
 /// Rows of a piece: each reads the weights anew.
 const ROWS: usize = 512;
@@ -36,7 +36,7 @@ impl Operation for HasMatrix {
 }
 
 /// The tile of `y` that one thread computes at a time, in a layer of so many weights of an output that are not zero.
-fn piece(non_zeros: usize) -> (usize, usize) {
+pub(super) fn piece(non_zeros: usize) -> (usize, usize) {
     (ROWS, PIECE.div_ceil(non_zeros.saturating_add(1).saturating_mul(TILE)) * TILE)
 }
 

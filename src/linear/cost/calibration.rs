@@ -16,6 +16,9 @@ const MATRIX_ROWS: [f64; 23] = [
     1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 17., 32., 33., 48., 49., 64., 256.,
 ];
 
+/// The same of layers whose blocks come in runs. One block of rows takes about as long as another.
+const RUN_ROWS: [f64; 14] = [1., 2., 3., 4., 8., 15., 16., 17., 32., 33., 48., 49., 64., 256.];
+
 /// Rows for which it is measured what a matrix unit takes longer where they do not begin at cache lines.
 const SKEWED_ROWS: [f64; 7] = [2., 16., 17., 32., 33., 64., 256.];
 
@@ -46,6 +49,9 @@ const INPUTS: [f64; 6] = [16., 64., 272., 1040., 2224., 4240.];
 
 /// The same for a matrix unit: whole steps of it, and rows of codes that begin at cache lines.
 const MATRIX_INPUTS: [f64; 6] = [16., 64., 320., 1088., 2240., 4288.];
+
+/// The same of runs, of which there is none in fewer inputs.
+const RUN_INPUTS: [f64; 6] = [64., 128., 320., 1088., 2240., 4288.];
 
 /// Groups of an int4 layer, for each input.
 const GROUPS: [f64; 3] = [0., 0.03125, 0.25];
@@ -91,13 +97,15 @@ pub(super) struct Kernel {
     pub(super) height: usize,
     /// Whether a matrix unit multiplies its codes.
     pub(super) has_matrix: bool,
+    /// Whether its blocks come in whole runs, which are a matter of their own only for a matrix unit.
+    pub(super) runs: bool,
 }
 
 const fn kernel(name: &'static str, format: Format, height: usize) -> Kernel {
-    Kernel { name, format, height, has_matrix: false }
+    Kernel { name, format, height, has_matrix: false, runs: false }
 }
 
-const KERNELS: [Kernel; 11] = [
+const KERNELS: [Kernel; 12] = [
     kernel("f32", Format::F32, 0),
     kernel("f16", Format::F16, 0),
     kernel("bf16", Format::Bf16, 0),
@@ -109,13 +117,19 @@ const KERNELS: [Kernel; 11] = [
     kernel("sparse-int8-1x4", Format::SparseInt8, 1),
     kernel("sparse-int8-16x4", Format::SparseInt8, LANES),
     kernel("sparse-int8-1x1", Format::SparseInt8, TILE),
+    Kernel { runs: true, ..kernel("sparse-int8-16x64", Format::SparseInt8, LANES) },
 ];
 
 /// The kernels of an instruction set, of which a calibration may be read on a machine without it.
-pub(super) fn kernels(isa: &str) -> [Kernel; 11] {
+pub(super) fn kernels(isa: &str) -> Vec<Kernel> {
     let has_matrix = isa == MATRIX;
-    KERNELS
-        .map(|kernel| Kernel { has_matrix: has_matrix && kernel.is_dense() && kernel.has_codes(), ..kernel })
+    let kernels = KERNELS.into_iter().filter(|kernel| has_matrix || !kernel.runs);
+    kernels
+        .map(|kernel| Kernel {
+            has_matrix: has_matrix && kernel.has_codes() && (kernel.is_dense() || kernel.runs),
+            ..kernel
+        })
+        .collect()
 }
 
 /// The instruction set that has a matrix unit.
@@ -137,7 +151,11 @@ impl Kernel {
 
     /// Inputs of the layers that are measured.
     pub(super) fn inputs(self) -> &'static [f64; 6] {
-        if self.has_matrix { &MATRIX_INPUTS } else { &INPUTS }
+        match self.has_matrix {
+            _ if self.runs => &RUN_INPUTS,
+            true => &MATRIX_INPUTS,
+            false => &INPUTS,
+        }
     }
 
     /// What the time of an output depends on besides rows and inputs: its groups or its stored blocks, for each of the
@@ -170,7 +188,7 @@ impl Kernel {
     /// The rows for which waiting for weights is measured, besides a single one.
     pub(super) fn waiting_rows(self) -> &'static [f64] {
         match self.height {
-            _ if self.is_dense() => &WAITING_ROWS,
+            _ if self.is_dense() || self.runs => &WAITING_ROWS,
             1 => &WAITING_PADDED,
             _ => &WAITING_PANELS,
         }
@@ -184,6 +202,7 @@ impl Kernel {
     /// The rows for which its products are measured.
     pub(super) fn rows(self) -> &'static [f64] {
         match self.height {
+            _ if self.runs => &RUN_ROWS,
             _ if self.has_matrix => &MATRIX_ROWS,
             1 => &PADDED_ROWS,
             _ => &ROWS,
@@ -192,13 +211,13 @@ impl Kernel {
 
     /// The rows for which it is measured what they take longer where they do not begin at cache lines.
     pub(super) fn skewed_rows(self) -> &'static [f64] {
-        if self.has_matrix { &SKEWED_ROWS } else { &[] }
+        if self.has_matrix && !self.runs { &SKEWED_ROWS } else { &[] }
     }
 
     /// Whether more of this part never take less time. Fewer groups than those may be multiplied by a matrix unit, which few rows
     /// do not gain from.
     pub(super) fn is_even(self, part: f64) -> bool {
-        !self.has_matrix || part > MOST_MATRIX_GROUPS || self.parts().len() == 1
+        !self.has_matrix || self.runs || part > MOST_MATRIX_GROUPS || self.parts().len() == 1
     }
 }
 
@@ -369,7 +388,7 @@ mod tests {
         }
         for isa in Isa::available() {
             let found = kernels(isa.name()).iter().filter(|kernel| kernel.has_matrix).count();
-            assert_eq!(found, if isa.run(HasMatrix) { 3 } else { 0 }, "{isa}");
+            assert_eq!(found, if isa.run(HasMatrix) { 4 } else { 0 }, "{isa}");
         }
     }
 }

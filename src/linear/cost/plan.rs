@@ -26,9 +26,8 @@ pub(super) const TILES: usize = 4 * TILE;
 /// Inputs of layers that are large.
 pub(super) const FAR_INPUTS: usize = 1040;
 
-/// Rows and inputs of layers whose outputs are what matters.
+/// Rows of layers whose outputs are what matters; of the fewest inputs that are measured.
 const MANY_ROWS: usize = MOST_ROWS as usize;
-const NEAR_INPUTS: usize = 16;
 
 /// A call to be timed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,7 +63,7 @@ pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
         kernel.skewed_rows().iter().for_each(|rows| push(shape, 0.0, *rows as usize, false));
     }
     for elements in STORED_OUTPUTS {
-        push((many_outputs(elements), NEAR_INPUTS), far_part(kernel), MANY_ROWS, true);
+        push((many_outputs(elements), fewest_inputs(kernel)), far_part(kernel), MANY_ROWS, true);
     }
     for footprint in kernel.footprints() {
         let shape = (far_outputs(*footprint, output_bytes), FAR_INPUTS);
@@ -132,7 +131,7 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
         ((time - times.staging.at(&[rows, inputs, far_part(kernel)])) / outputs as f64 - near).max(0.0)
     };
     for (index, elements) in STORED_OUTPUTS.into_iter().enumerate() {
-        let longer = longer(&times, next(), many_outputs(elements), MANY_ROWS, NEAR_INPUTS);
+        let longer = longer(&times, next(), many_outputs(elements), MANY_ROWS, fewest_inputs(kernel));
         times.store.set(index, longer / MANY_ROWS as f64);
     }
     let footprints = kernel.footprints();
@@ -210,7 +209,8 @@ pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<
     }
     let part = far_part(kernel);
     for (elements, store) in STORED_OUTPUTS.into_iter().zip(times.store.values()) {
-        let (rows, inputs, outputs) = (MANY_ROWS as f64, NEAR_INPUTS as f64, many_outputs(elements) as f64);
+        let (rows, inputs, outputs) =
+            (MANY_ROWS as f64, fewest_inputs(kernel) as f64, many_outputs(elements) as f64);
         measured.push(staging(rows, inputs, part) + outputs * (output(rows, inputs, part) + rows * store));
     }
     for footprint in kernel.footprints() {
@@ -256,6 +256,10 @@ fn is_extended(kernel: Kernel, inputs: f64, part: f64) -> bool {
 fn is_larger(kernel: Kernel, rows: f64, inputs: f64) -> bool {
     let all = kernel.inputs();
     rows >= MOST_ROWS && inputs >= all[all.len() - 1]
+}
+
+fn fewest_inputs(kernel: Kernel) -> usize {
+    kernel.inputs()[0] as usize
 }
 
 /// How many outputs make so many elements of `y`: no power of two, which would be a matter of its own.

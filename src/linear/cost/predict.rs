@@ -1,7 +1,7 @@
 //! Predicting: the tables of a calibration, added up for a workload.
 
 use super::super::layout::{Format, GROUP, Header, LANES, TILE};
-use super::super::{bitmap, blocks, by_matrix, dense, int4, sparse};
+use super::super::{bitmap, blocks, by_matrix, dense, int4, runs, sparse};
 use super::calibration::{
     Calibration, Kernel, LEAST_OTHER_GROUPS, MOST_MATRIX_GROUPS, PANEL, STORED_OUTPUTS, Times, kernels,
 };
@@ -41,8 +41,11 @@ impl Calibration {
             Error::out_of_range("threads", workload.threads, format!("1 to {most}, which were measured"))
         })?;
         let mut all = kernels.into_iter().zip(&self.times);
+        // Runs that are no matter of their own are blocks like others.
+        let in_runs = header.runs && has_matrix;
         let found = all.clone().find(|(kernel, _)| {
-            kernel.format == header.format && (kernel.height == header.height || !header.format.is_sparse())
+            let is_alike = kernel.height == header.height && kernel.runs == in_runs;
+            kernel.format == header.format && (is_alike || !header.format.is_sparse())
         });
         let int8 = all.find(|(kernel, _)| kernel.format == Format::Int8);
         let (Some((kernel, times)), Some((_, int8))) = (found, int8) else {
@@ -136,6 +139,7 @@ impl Times {
             && match header.format {
                 Format::Int8 => rows > 1,
                 Format::Int4 => int4::gains_by_matrix(rows, header.group_size),
+                _ if kernel.runs => rows >= runs::FEWEST,
                 _ => rows > bitmap::FEW_ROWS,
             };
         let piece = match header.height {
@@ -148,6 +152,7 @@ impl Times {
             }
             0 => dense::float_piece(rows, header.places()),
             1 => sparse::piece(per_output, lanes(header.format, rows)),
+            _ if by_matrix => runs::piece(per_output),
             _ => blocks::piece(per_output, rows),
         };
         let products = |rows: usize| {
@@ -174,9 +179,10 @@ impl Times {
         let call = self.staging.at(&[0.0, 0.0, 0.0]);
         let staging = (self.staging.at(&[rows as f64, inputs, part]) - call).max(0.0);
         // Quantized in pieces, then laid side by side in others.
+        let turns = header.format.is_sparse() && !header.has_bitmaps() && !by_matrix;
         let quantizing = match header.format {
             Format::Int8 | Format::Int4 => staging,
-            Format::SparseInt8 if header.has_bitmaps() => staging,
+            Format::SparseInt8 if !turns => staging,
             Format::SparseInt8 => {
                 let alone = quantizing.at(&[rows as f64, inputs, 0.0]) - quantizing.at(&[0.0, 0.0, 0.0]);
                 alone.clamp(0.0, staging)
@@ -184,7 +190,7 @@ impl Times {
             _ => 0.0,
         };
         let times = [quantizing, staging - quantizing, products];
-        team.call(call, &loops(header, rows, times, Cut { sizes: (padded, outputs), piece }))
+        team.call(call, &loops(header, turns, rows, times, Cut { sizes: (padded, outputs), piece }))
     }
 
     /// What a single row takes longer because not all outputs of a piece come in the numbers that its kernel takes at once.
@@ -237,11 +243,11 @@ impl Times {
 }
 
 /// What a call does, loop after loop: quantizing `x`, laying rows side by side, multiplying in pieces of `y`.
-fn loops(header: &Header, rows: usize, times: [f64; 3], products: Cut) -> [Loop; 3] {
+fn loops(header: &Header, turns: bool, rows: usize, times: [f64; 3], products: Cut) -> [Loop; 3] {
     let elements = rows as f64 * header.inputs as f64;
     let (codes, turned) = match header.format {
         Format::Int8 | Format::Int4 => (elements, 0.0),
-        Format::SparseInt8 if header.has_bitmaps() => (elements, 0.0),
+        Format::SparseInt8 if !turns => (elements, 0.0),
         Format::SparseInt8 => (elements, elements),
         Format::Bf16Dot => (0.0, 2.0 * elements),
         _ => (0.0, 4.0 * elements),

@@ -3,7 +3,7 @@
 use super::super::bytes::AlignedBytes;
 use super::super::in_place::write_header;
 use super::super::layer::PackedLinear;
-use super::super::layout::{Format, GROUP, Header, TILE};
+use super::super::layout::{Format, GROUP, Header, RUN, TILE};
 use super::calibration::Kernel;
 use super::plan::{FAR_INPUTS, far_part};
 use crate::error::Result;
@@ -60,6 +60,12 @@ impl Memory {
         }
         let mut spots = packed.get_mut(sections.places).unwrap_or_default().as_chunks_mut::<2>().0.iter_mut();
         let mut random = 1;
+        if kernel.runs {
+            let runs = (0..bands).flat_map(|band| runs_of(places, part, band));
+            let filled = runs.flat_map(|run| RUN * run..places.min(RUN * (run + 1)));
+            spots.zip(filled).for_each(|(spot, place)| *spot = (place as u16).to_le_bytes());
+            return PackedLinear::from_bytes(packed);
+        }
         for band in 0..bands {
             // In order, one anywhere in each of as many equal parts; in units of 2^-16.
             let count = filled(kernel, places, part, band);
@@ -102,10 +108,14 @@ fn header(kernel: Kernel, (outputs, inputs): (usize, usize), part: f64) -> Heade
         format: kernel.format,
         outputs,
         inputs,
-        non_zeros: if kernel.has_bitmaps() { weights } else { blocks },
+        non_zeros: match kernel.has_bitmaps() {
+            true => weights,
+            false if kernel.runs => blocks * kernel.height * GROUP,
+            false => blocks,
+        },
         stored: blocks,
         height: kernel.height,
-        runs: false,
+        runs: kernel.runs,
         group_size: match kernel.format {
             Format::Int4 => inputs.div_ceil(groups).next_multiple_of(GROUP),
             _ => 0,
@@ -128,7 +138,19 @@ pub(super) fn far_output_bytes(kernel: Kernel) -> Result<f64> {
 
 /// How many places are filled in a band.
 fn filled(kernel: Kernel, places: usize, part: f64, band: usize) -> usize {
-    if kernel.format.is_sparse() { varied(part, places, band) } else { 0 }
+    match kernel.format.is_sparse() {
+        true if kernel.runs => runs_of(places, part, band).map(|run| RUN.min(places - RUN * run)).sum(),
+        true => varied(part, places, band),
+        false => 0,
+    }
+}
+
+/// The runs that are stored of a band, in order, one anywhere in each of as many equal parts.
+fn runs_of(places: usize, part: f64, band: usize) -> impl Iterator<Item = usize> {
+    let all = places.div_ceil(RUN);
+    let count = varied(part, all, band);
+    let mut random = band as u64;
+    (0..count).map(move |index| ((index as f64 + fraction(&mut random)) * all as f64 / count as f64) as usize)
 }
 
 /// How many of so many places are filled in a band, if each is with probability `part`: near the mean of that, and as far from
