@@ -19,12 +19,6 @@ const MATRIX_ROWS: [f64; 23] = [
 /// The same of layers whose blocks come in runs. One block of rows takes about as long as another.
 const RUN_ROWS: [f64; 14] = [1., 2., 3., 4., 8., 15., 16., 17., 32., 33., 48., 49., 64., 256.];
 
-/// Rows for which it is measured what a matrix unit takes longer where they do not begin at cache lines.
-const SKEWED_ROWS: [f64; 7] = [2., 16., 17., 32., 33., 64., 256.];
-
-/// The inputs for it: more than a step, of which the unit would copy the weights as well.
-pub(super) const SKEWED_INPUTS: [f64; 5] = [128., 320., 1088., 2240., 4288.];
-
 /// The same where panels are filled with zeros to one of these.
 const PADDED_ROWS: [f64; 4] = [1., 16., 32., 64.];
 
@@ -209,11 +203,6 @@ impl Kernel {
         }
     }
 
-    /// The rows for which it is measured what they take longer where they do not begin at cache lines.
-    pub(super) fn skewed_rows(self) -> &'static [f64] {
-        if self.has_matrix && !self.runs { &SKEWED_ROWS } else { &[] }
-    }
-
     /// Whether more of this part never take less time. Fewer groups than those may be multiplied by a matrix unit, which few rows
     /// do not gain from.
     pub(super) fn is_even(self, part: f64) -> bool {
@@ -228,8 +217,6 @@ pub(super) struct Times {
     pub(super) staging: Grid,
     /// `[rows][inputs][parts]`: an output, with weights in a near cache.
     pub(super) output: Grid,
-    /// `[skewed rows][inputs]`: what an output takes longer where the codes of most rows do not begin at cache lines.
-    pub(super) skew: Grid,
     /// `[inputs]`: an output of a single row in a tile that stands alone; only where tiles are dense.
     pub(super) alone: Grid,
     /// `[footprints]`: what a byte of weights takes longer for a single row when there are so many of them.
@@ -245,7 +232,6 @@ impl Times {
         Times {
             staging: Grid::new(&[kernel.staged_rows(), kernel.inputs(), kernel.staged_parts()]),
             output: Grid::new(&[kernel.rows(), kernel.inputs(), kernel.parts()]),
-            skew: Grid::new(&[kernel.skewed_rows(), &SKEWED_INPUTS]),
             alone: Grid::new(&[kernel.inputs()]),
             stall: Grid::new(&[kernel.footprints()]),
             store: Grid::new(&[&STORED_OUTPUTS]),
@@ -255,8 +241,8 @@ impl Times {
 
     /// Keeps the digits that mean something, so that the text has all there are.
     pub(super) fn round(&mut self) {
-        let Times { staging, output, skew, alone, stall, rows_stall, store } = self;
-        for grid in [staging, output, skew, alone, stall, rows_stall, store] {
+        let Times { staging, output, alone, stall, rows_stall, store } = self;
+        for grid in [staging, output, alone, stall, rows_stall, store] {
             grid.values_mut().iter_mut().for_each(|value| *value = rounded(*value));
         }
     }
@@ -271,7 +257,6 @@ impl Times {
             && self.staging.is_rising(2, all)
             && self.output.is_rising(0, is_whole)
             && self.output.is_rising(2, |part| kernel.is_even(part))
-            && self.skew.is_rising(0, is_whole)
     }
 }
 

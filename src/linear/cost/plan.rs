@@ -1,7 +1,7 @@
 //! What is timed for each kernel, and what follows from the times.
 
 use super::super::layout::{Format, TILE};
-use super::calibration::{Kernel, MOST_ROWS, SKEWED_INPUTS, STORED_OUTPUTS, Times, is_whole, rounded};
+use super::calibration::{Kernel, MOST_ROWS, STORED_OUTPUTS, Times, is_whole, rounded};
 use super::grid::Grid;
 
 /// Bytes of weights of a layer whose times should show nothing of memory. So many outputs as fit: what happens to `x` before
@@ -16,9 +16,6 @@ const MOST_NEAR_OUTPUTS: usize = 32 * TILE;
 
 /// The same where many rows are measured: no more elements of `y` than near caches hold.
 const MOST_MATRIX_OUTPUTS: usize = 16 * TILE;
-
-/// How many inputs fewer make rows of codes begin anywhere in a cache line.
-pub(super) const SKEW: f64 = 4.0;
 
 /// Outputs that a dense kernel for a single row takes at once.
 pub(super) const TILES: usize = 4 * TILE;
@@ -57,10 +54,6 @@ pub(super) fn calls(kernel: Kernel, output_bytes: f64) -> Vec<Call> {
             kernel.rows().iter().for_each(|rows| push(shape, *part, *rows as usize, false));
         }
         push((TILE, inputs), 0.0, 1, false);
-    }
-    for inputs in SKEWED_INPUTS {
-        let shape = (near_outputs(kernel, inputs, 0.0), (inputs - SKEW) as usize);
-        kernel.skewed_rows().iter().for_each(|rows| push(shape, 0.0, *rows as usize, false));
     }
     for elements in STORED_OUTPUTS {
         push((many_outputs(elements), fewest_inputs(kernel)), far_part(kernel), MANY_ROWS, true);
@@ -115,15 +108,6 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
             break;
         }
     }
-    for (k, inputs) in SKEWED_INPUTS.into_iter().enumerate() {
-        let outputs = near_outputs(kernel, inputs, 0.0) as f64;
-        for (m, rows) in kernel.skewed_rows().iter().enumerate() {
-            let skewed = (next() - times.staging.at(&[*rows, inputs - SKEW, 0.0])) / outputs;
-            let longer = skewed - times.output.at(&[*rows, inputs, 0.0]);
-            times.skew.set(m * SKEWED_INPUTS.len() + k, longer.max(0.0));
-        }
-    }
-    times.skew.make_rising(0, is_whole);
     // What an output of a layer takes longer than one of a small layer.
     let longer = |times: &Times, time: f64, outputs: usize, rows: usize, inputs: usize| {
         let (rows, inputs) = (rows as f64, inputs as f64);
@@ -198,14 +182,6 @@ pub(super) fn measured(kernel: Kernel, output_bytes: f64, times: &Times) -> Vec<
             measured.extend(kernel.rows().iter().map(|rows| time(*rows)));
         }
         measured.push(staging(1.0, inputs, 0.0) + TILE as f64 * times.alone.at(&[inputs]));
-    }
-    for inputs in SKEWED_INPUTS {
-        let outputs = near_outputs(kernel, inputs, 0.0) as f64;
-        let time = |rows: f64| {
-            let each = output(rows, inputs, 0.0) + times.skew.at(&[rows, inputs]);
-            staging(rows, inputs - SKEW, 0.0) + outputs * each
-        };
-        measured.extend(kernel.skewed_rows().iter().map(|rows| time(*rows)));
     }
     let part = far_part(kernel);
     for (elements, store) in STORED_OUTPUTS.into_iter().zip(times.store.values()) {
@@ -296,14 +272,7 @@ mod tests {
             let output = |rows: usize, inputs: usize, part: f64| {
                 rows as f64 * (3.0 + inputs as f64 * (0.01 + 0.25 * part))
             };
-            // And that takes a row longer where its codes do not begin at cache lines.
-            let skewed = |call: &Call| !kernel.inputs().contains(&(call.inputs as f64)) && !call.far;
             let time = |call: &Call| {
-                if skewed(call) {
-                    let each =
-                        output(call.rows, call.inputs + SKEW as usize, call.part) + 2.0 * call.rows as f64;
-                    return staging(call) + call.outputs as f64 * each;
-                }
                 let bytes = call.outputs as f64 * output_bytes;
                 let stall = if call.far && bytes > 1e7 { 0.125 * bytes } else { 0.0 };
                 staging(call) + call.outputs as f64 * output(call.rows, call.inputs, call.part) + stall
@@ -314,11 +283,6 @@ mod tests {
             for call in &calls {
                 let place = [call.rows as f64, call.inputs as f64, call.part];
                 let is_extended = call.rows == 1 && is_extended(kernel, call.inputs as f64, call.part);
-                if skewed(call) {
-                    let found = times.skew.at(&[place[0], place[1] + SKEW]);
-                    assert!((found / place[0] - 2.0).abs() < 0.1, "{kernel:?} {call:?}: {found}");
-                    continue;
-                }
                 assert!(is_near(times.staging.at(&place), staging(call)), "{kernel:?} {call:?}");
                 if call.outputs > 0 && !call.far && !is_extended {
                     let found = times.output.at(&[place[0], place[1], call.part]);

@@ -1,6 +1,6 @@
 //! Predicting: the tables of a calibration, added up for a workload.
 
-use super::super::layout::{Format, GROUP, Header, LANES, TILE};
+use super::super::layout::{Format, Header, LANES, TILE};
 use super::super::{bitmap, blocks, by_matrix, dense, int4, runs, sparse};
 use super::calibration::{
     Calibration, Kernel, LEAST_OTHER_GROUPS, MOST_MATRIX_GROUPS, PANEL, STORED_OUTPUTS, Times, kernels,
@@ -209,13 +209,7 @@ impl Times {
         const LINE: usize = 64;
         // It takes as long for what is left after whole steps as for a step.
         let place = if by_matrix { inputs.next_multiple_of(LINE) } else { inputs } as f64;
-        let apart = inputs.next_multiple_of(GROUP);
-        let skewed = |inputs: usize| 1.0 - (1_usize << inputs.trailing_zeros().min(6)) as f64 / LINE as f64;
-        let skew = if by_matrix { skewed(apart) / skewed(GROUP) } else { 0.0 };
-        let at = |rows: usize| {
-            let rows = rows as f64;
-            self.output.at(&[rows, place, part]) + skew * self.skew.at(&[rows, place])
-        };
+        let at = |rows: usize| self.output.at(&[rows as f64, place, part]);
         let most = self.output.axis(0).last().map_or(1, |&most| most as usize);
         let (whole, rest) = (rows / most, rows % most);
         let whole = if whole > 0 { whole as f64 * at(most) } else { 0.0 };

@@ -15,8 +15,8 @@ const EXPLANATION: &str = "\
 # all blocks stored (sparse; without 1/16 for blocks of 16 outputs, in runs for 16x64; of single int8 weights, 1x1, only with half of them zero). `alone`: one output of one row in a tile of its own.
 # `stall`: a byte of weights more, in layers of 2^20, 2^21, 2^22, 2^23, 2^24 and 2^25.5 bytes (blocks of one output: without the last), for
 # one row; `rows-stall.M` for M rows.
-# With a matrix unit (amx) int8, int4 and 1x1 are of 16, 64, 320, 1088, 2240 and 4288 inputs, 16x64 of 128 instead of 16, `output` of int4 at 0, 1/64, 1/32 and
-# 1/4 groups, and `skew.M` is what an output takes longer at 124, 316, 1084, 2236 and 4284, where rows of codes do not begin at cache lines.
+# With a matrix unit (amx) int8, int4 and 1x1 are of 16, 64, 320, 1088, 2240 and 4288 inputs, 16x64 of 128 instead of 16, and `output` of int4
+# at 0, 1/64, 1/32 and 1/4 groups.
 # `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many; how late the others come when they had
 # nothing to do for 0, 10, 20, 40, 80 and 320 microseconds; a piece besides its work; calls that quantize 64 rows of 2224
 # inputs, that multiply them as well, and that on all threads; calls of one thread and of all: many pieces of products, weights read
@@ -108,10 +108,9 @@ impl Times {
             grid.iter().map(move |rows| format!("{}.{name}.{rows}", kernel.name))
         };
         let names = grid("staging", kernel.staged_rows()).chain(grid("output", kernel.rows()));
-        let names = names.chain(grid("skew", kernel.skewed_rows()));
         let names = names.chain(["alone", "stall"].map(|name| format!("{}.{name}", kernel.name)));
         let names = names.chain(grid("rows-stall", kernel.waiting_rows()));
-        let values = self.staging.slices().chain(self.output.slices()).chain(self.skew.slices());
+        let values = self.staging.slices().chain(self.output.slices());
         let values = values.chain([self.alone.values(), self.stall.values()]).chain(self.rows_stall.slices());
         names.chain([format!("{}.store", kernel.name)]).zip(values.chain([self.store.values()]))
     }
@@ -120,7 +119,6 @@ impl Times {
     fn slots(&mut self) -> impl Iterator<Item = &mut [f64]> {
         let values = self.staging.slices_mut().chain(self.output.slices_mut());
         values
-            .chain(self.skew.slices_mut())
             .chain([self.alone.values_mut(), self.stall.values_mut()])
             .chain(self.rows_stall.slices_mut())
             .chain([self.store.values_mut()])
