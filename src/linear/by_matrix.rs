@@ -23,7 +23,7 @@ const FEWEST: usize = 2;
 const PIECE: usize = 1 << 24;
 
 /// Bytes of weights that stay in the second cache from a block of rows to the next, beside the rows and their results.
-const NEAR: usize = 1 << 20;
+pub(super) const NEAR: usize = 1 << 20;
 
 /// The [`piece`](dense::piece) of a product of codes on the instruction set; of `most` rows where a matrix unit computes it.
 pub(super) struct Piece {

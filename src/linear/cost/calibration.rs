@@ -89,7 +89,7 @@ pub(super) struct Kernel {
     pub(super) format: Format,
     /// As in the header of a layer.
     pub(super) height: usize,
-    /// Whether a matrix unit multiplies its codes.
+    /// Whether a matrix unit multiplies its codes, or its pairs.
     pub(super) has_matrix: bool,
     /// Whether its blocks come in whole runs, which are a matter of their own only for a matrix unit.
     pub(super) runs: bool,
@@ -118,12 +118,7 @@ const KERNELS: [Kernel; 12] = [
 pub(super) fn kernels(isa: &str) -> Vec<Kernel> {
     let has_matrix = isa == MATRIX;
     let kernels = KERNELS.into_iter().filter(|kernel| has_matrix || !kernel.runs);
-    kernels
-        .map(|kernel| Kernel {
-            has_matrix: has_matrix && kernel.has_codes() && (kernel.is_dense() || kernel.runs),
-            ..kernel
-        })
-        .collect()
+    kernels.map(|kernel| Kernel { has_matrix: has_matrix && kernel.suits_matrix(), ..kernel }).collect()
 }
 
 /// The instruction set that has a matrix unit.
@@ -139,8 +134,13 @@ impl Kernel {
         self.format == Format::SparseInt8 && self.height == TILE
     }
 
-    fn has_codes(self) -> bool {
-        matches!(self.format, Format::Int8 | Format::Int4 | Format::SparseInt8)
+    /// Whether a matrix unit multiplies it, where there is one.
+    fn suits_matrix(self) -> bool {
+        match self.format {
+            Format::Int8 | Format::Int4 | Format::Bf16Dot => true,
+            Format::SparseInt8 => self.has_bitmaps() || self.runs,
+            _ => false,
+        }
     }
 
     /// Inputs of the layers that are measured.
@@ -373,7 +373,7 @@ mod tests {
         }
         for isa in Isa::available() {
             let found = kernels(isa.name()).iter().filter(|kernel| kernel.has_matrix).count();
-            assert_eq!(found, if isa.run(HasMatrix) { 4 } else { 0 }, "{isa}");
+            assert_eq!(found, if isa.run(HasMatrix) { 5 } else { 0 }, "{isa}");
         }
     }
 }

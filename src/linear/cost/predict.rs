@@ -139,6 +139,7 @@ impl Times {
             && match header.format {
                 Format::Int8 => rows > 1,
                 Format::Int4 => int4::gains_by_matrix(rows, header.group_size),
+                Format::Bf16Dot => true,
                 _ if kernel.runs => rows >= runs::FEWEST,
                 _ => rows > bitmap::FEW_ROWS,
             };
@@ -150,6 +151,7 @@ impl Times {
                 };
                 by_matrix::Piece { rows, inputs: header.inputs, most }.cut(by_matrix)
             }
+            0 if by_matrix => by_matrix::piece(rows.min(dense::ROWS), header.places()),
             0 => dense::float_piece(rows, header.places()),
             1 => sparse::piece(per_output, lanes(header.format, rows)),
             _ if by_matrix => runs::piece(per_output),
@@ -157,7 +159,12 @@ impl Times {
         };
         let products = |rows: usize| {
             let each = match kernel.has_matrix {
-                true => self.matrix_output_of(rows, header.inputs, part, by_matrix && rows > 1),
+                // It takes as long for what is left after whole steps, of 64 bytes of a row, as for a step.
+                true if by_matrix && rows > 1 => {
+                    let step = 64 / if header.format == Format::Bf16Dot { 2 } else { 1 };
+                    self.matrix_output_of(rows, header.inputs.next_multiple_of(step) as f64, part)
+                }
+                true => self.matrix_output_of(rows, inputs, part),
                 false => self.output_of(rows, inputs, part),
             };
             outputs as f64 * each
@@ -171,7 +178,9 @@ impl Times {
         let waiting = (rows as f64).min(last(&self.rows_stall, 0));
         let [stall, rows_stall] = [self.stall.at(&[footprint]), self.rows_stall.at(&[waiting, footprint])]
             .map(|stall| bytes * stall * team.products / team.reads.max(1.0));
-        let passes = rows.div_ceil(piece.0) as f64;
+        // Pieces are lower where a near cache holds the weights for all of them.
+        let is_near = by_matrix && bytes <= by_matrix::NEAR as f64;
+        let passes = if is_near { 1.0 } else { rows.div_ceil(piece.0) as f64 };
         let elements = (rows * header.outputs).max(1) as f64;
         let store = elements * self.store.at(&[elements.log2().min(STORED_OUTPUTS[2])]);
         let several = if rows > 1 { products(padded) + passes * rows_stall } else { 0.0 };
@@ -204,12 +213,9 @@ impl Times {
         alone as f64 * longer.max(0.0)
     }
 
-    /// Nanoseconds of an output of `rows` rows where a matrix unit may multiply them, and does.
-    fn matrix_output_of(&self, rows: usize, inputs: usize, part: f64, by_matrix: bool) -> f64 {
-        const LINE: usize = 64;
-        // It takes as long for what is left after whole steps as for a step.
-        let place = if by_matrix { inputs.next_multiple_of(LINE) } else { inputs } as f64;
-        let at = |rows: usize| self.output.at(&[rows as f64, place, part]);
+    /// Nanoseconds of an output of `rows` rows where a matrix unit may multiply them.
+    fn matrix_output_of(&self, rows: usize, inputs: f64, part: f64) -> f64 {
+        let at = |rows: usize| self.output.at(&[rows as f64, inputs, part]);
         let most = self.output.axis(0).last().map_or(1, |&most| most as usize);
         let (whole, rest) = (rows / most, rows % most);
         let whole = if whole > 0 { whole as f64 * at(most) } else { 0.0 };

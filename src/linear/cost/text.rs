@@ -15,7 +15,7 @@ const EXPLANATION: &str = "\
 # all blocks stored (sparse; without 1/16 for blocks of 16 outputs, in runs for 16x64; of single int8 weights, 1x1, only with half of them zero). `alone`: one output of one row in a tile of its own.
 # `stall`: a byte of weights more, in layers of 2^20, 2^21, 2^22, 2^23, 2^24 and 2^25.5 bytes (blocks of one output: without the last), for
 # one row; `rows-stall.M` for M rows.
-# With a matrix unit (amx) int8, int4 and 1x1 are of 16, 64, 320, 1088, 2240 and 4288 inputs, 16x64 of 128 instead of 16, and `output` of int4
+# With a matrix unit (amx) int8, int4, bf16-dot and 1x1 are of 16, 64, 320, 1088, 2240 and 4288 inputs, 16x64 of 128 instead of 16, and `output` of int4
 # at 0, 1/64, 1/32 and 1/4 groups.
 # `store`: an element of y more, when there are 2^17, 2^19 and 2^21. `threads`: how many; how late the others come when they had
 # nothing to do for 0, 10, 20, 40, 80 and 320 microseconds; a piece besides its work; calls that quantize 64 rows of 2224
