@@ -1,6 +1,6 @@
 //! Sparse products by a matrix unit, of layers whose blocks come in whole runs: each is what the unit takes of weights, where it lies.
 
-use super::by_matrix::{BLOCK_ROWS, End};
+use super::by_matrix::{BLOCK_ROWS, End, NEAR};
 use super::codes::CodeRows;
 use super::finish::{AHEAD, Finish, Outputs};
 use super::layer::PackedLinear;
@@ -14,11 +14,15 @@ use ndarray::ArrayViewMut2;
 /// From how many rows on a matrix unit is faster than what multiplies blocks that do not come in runs.
 pub(super) const FEWEST: usize = 3;
 
-/// Rows of a piece: each reads the weights anew.
-const ROWS: usize = 512;
+/// Rows of a piece; half as many where the second cache holds all weights, so that a thread multiplies rows that it quantized.
+const ROWS: usize = 128;
 
-/// Weights in a piece, about: enough of them that the rows, which come from the second cache, are in the first one for most.
-const PIECE: usize = 1 << 16;
+/// The most weights in a piece: enough of them that rows, which come from the second cache, are in the first one for most.
+const PIECE: usize = 1 << 17;
+
+/// How many pieces there are at least, if these have so many products each: a few threads should have as much to do.
+const SHARES: usize = 4;
+const FEWEST_PRODUCTS: usize = 1 << 22;
 
 /// Whether a matrix unit computes so many rows.
 pub(super) fn is_faster(context: &Context, layer: &PackedLinear<'_>, rows: usize) -> bool {
@@ -36,8 +40,14 @@ impl Operation for HasMatrix {
 }
 
 /// The tile of `y` that one thread computes at a time, in a layer of so many weights of an output that are not zero.
-pub(super) fn piece(non_zeros: usize) -> (usize, usize) {
-    (ROWS, PIECE.div_ceil(non_zeros.saturating_add(1).saturating_mul(TILE)) * TILE)
+pub(super) fn piece(non_zeros: usize, outputs: usize, rows: usize) -> (usize, usize) {
+    let tiles = outputs.div_ceil(TILE).max(1);
+    let weights = non_zeros.saturating_add(1).saturating_mul(TILE);
+    let all = weights.saturating_mul(tiles);
+    let height = if all > NEAR { ROWS } else { ROWS / 2 };
+    let share = all / SHARES.div_ceil(rows.div_ceil(height).max(1));
+    let most = share.max(FEWEST_PRODUCTS / rows.clamp(BLOCK_ROWS, height)).min(PIECE) / weights;
+    (height, tiles.div_ceil(tiles.div_ceil(most.max(1))) * TILE)
 }
 
 /// A sparse int8 layer whose blocks come in runs.
@@ -48,7 +58,8 @@ pub(super) fn int8<F: Finish>(
     x: &CodeRows<'_>,
     y: ArrayViewMut2<'_, F::Out>,
 ) {
-    for_each_tile(context, y, piece(layer.non_zeros_of_output()), |at, tile| {
+    let piece = piece(layer.non_zeros_of_output(), layer.out_features(), y.nrows());
+    for_each_tile(context, y, piece, |at, tile| {
         context.isa().run(Int8 { layer, finish, x, at, tile });
     });
 }

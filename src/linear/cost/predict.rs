@@ -154,7 +154,7 @@ impl Times {
             0 if by_matrix => by_matrix::piece(rows.min(dense::ROWS), header.places()),
             0 => dense::float_piece(rows, header.places()),
             1 => sparse::piece(per_output, lanes(header.format, rows)),
-            _ if by_matrix => runs::piece(per_output),
+            _ if by_matrix => runs::piece(per_output, header.outputs, rows),
             _ => blocks::piece(per_output, rows),
         };
         let products = |rows: usize| {
