@@ -4,7 +4,8 @@ from report import milliseconds, name
 
 COLUMNS = [
     ("f32", "f32"), ("f16", "f16"), ("int8-dynamic", "int8"), ("int4-128", "int4, groups of 128"),
-    ("sparse-int8-16x4-75", "sparse int8, 75%"), ("sparse-int8-16x4-90", "sparse int8, 90%"), ("sparse-f32-90", "sparse f32, 90%"),
+    ("sparse-int8-16x4-75", "sparse int8, 75%"), ("sparse-int8-16x4-90", "sparse int8, 90%"),
+    ("sparse-int8-16x64-75", "16x64, 75%"), ("sparse-int8-16x64-90", "16x64, 90%"), ("sparse-f32-90", "sparse f32, 90%"),
 ]
 
 

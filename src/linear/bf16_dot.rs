@@ -29,42 +29,55 @@ pub(super) fn bf16_dot<Y: Operand>(
     mut scratch: Scratch<'_>,
 ) {
     let places = layer.places();
-    let (cut, piece) = context.isa().run(Layout { rows: x.rows(), places });
+    let (cut, piece, stride) = context.isa().run(Layout { rows: x.rows(), places });
     let room = cut.room(x.rows());
-    let pairs = scratch.take(room * places);
+    let pairs = scratch.take(room * stride);
     match x {
-        FloatView::F32(x) => turn(context, &x, cut, pairs),
-        FloatView::F16(x) => turn(context, &x, cut, pairs),
-        FloatView::Bf16(x) => turn(context, &x, cut, pairs),
+        FloatView::F32(x) => turn(context, &x, cut, stride, pairs),
+        FloatView::F16(x) => turn(context, &x, cut, stride, pairs),
+        FloatView::Bf16(x) => turn(context, &x, cut, stride, pairs),
     }
     let (epilogue, x) = (Epilogue::of(layer), &*pairs);
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Multiply { layer, epilogue, x, cut, at, tile });
+        context.isa().run(Multiply { layer, epilogue, x, cut, stride, at, tile });
     });
 }
 
-/// How rows lie side by side, and the tile of `y` that one thread computes at a time.
+/// How many pairs are room enough for `rows` rows of `places` each, on any instruction set.
+pub(super) fn room(rows: usize, places: usize) -> Option<usize> {
+    Some(dense::room(rows)?.checked_mul(places)?.max(rows.checked_mul(apart(places))?))
+}
+
+/// Pairs from a row that a matrix unit loads to the next: it loads 64 bytes of 16 rows at a time, which lie in one line each so. Shorter
+/// rows would take much more room.
+fn apart(places: usize) -> usize {
+    const LINE: usize = 64 / size_of::<Pair>();
+    if places < LINE { places } else { places.next_multiple_of(LINE) }
+}
+
+/// How rows lie side by side, the tile of `y` that one thread computes at a time, and the pairs that a row of a panel takes.
 struct Layout {
     rows: usize,
     places: usize,
 }
 
 impl Operation for Layout {
-    type Output = (Cut, (usize, usize));
+    type Output = (Cut, (usize, usize), usize);
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> Self::Output {
         // A matrix unit takes rows as they are; also a single one, which would not be the same in company else.
         match token.matrix(self.rows) {
-            Some(_) => (Cut::Halved(1), by_matrix::piece(self.rows.min(ROWS), self.places)),
-            None => (dense::cut::<T>(self.rows), dense::float_piece(self.rows, self.places)),
+            Some(_) => {
+                (Cut::Halved(1), by_matrix::piece(self.rows.min(ROWS), self.places), apart(self.places))
+            }
+            None => (dense::cut::<T>(self.rows), dense::float_piece(self.rows, self.places), self.places),
         }
     }
 }
 
-/// Rounds rows to bf16 and lays them side by side, as `cut` says: `turned[panel][k][row][i]`.
-fn turn(context: &Context, x: &ArrayView2<'_, impl Element>, cut: Cut, turned: &mut [Pair]) {
-    let (rows, inputs) = x.dim();
-    let shape = (rows.div_ceil(cut.most()), inputs.div_ceil(2) * cut.most());
+/// Rounds rows to bf16 and lays them side by side, as `cut` says: `turned[panel][k][row][i]`, with room for `stride` `k`.
+fn turn(context: &Context, x: &ArrayView2<'_, impl Element>, cut: Cut, stride: usize, turned: &mut [Pair]) {
+    let shape = (x.nrows().div_ceil(cut.most()), stride * cut.most());
     let turned = turned.get_mut(..shape.0 * shape.1).unwrap_or_default();
     let Ok(matrix) = ArrayViewMut2::from_shape(shape, turned) else { return };
     for_each_tile(context, matrix, (1, usize::MAX), |(block, _), tile| {
@@ -155,6 +168,7 @@ struct Multiply<'a, Y> {
     epilogue: Epilogue,
     x: &'a [Pair],
     cut: Cut,
+    stride: usize,
     at: (usize, usize),
     tile: TileMut<'a, Y>,
 }
@@ -165,7 +179,7 @@ impl<Y: Operand> Operation for Multiply<'_, Y> {
     fn run<T: Token>(mut self, token: T) {
         let places = self.layer.places();
         let (row, rows) = (self.at.0, self.tile.rows());
-        let x = self.x.get(row * places..(row + rows) * places).unwrap_or_default();
+        let x = self.x.get(row * self.stride..(row + rows) * self.stride).unwrap_or_default();
         if T::Matrix::EXISTS
             && self.cut.most() == 1
             && let Some(unit) = token.matrix(rows)
@@ -245,7 +259,7 @@ impl<Y: Operand> Multiply<'_, Y> {
     #[inline(always)]
     fn blocks<T: Token>(&mut self, token: T, unit: &T::Matrix, x: &[Pair]) {
         let (rows, places) = (self.tile.rows(), self.layer.places());
-        let x = Codes::of(x, rows, places, places);
+        let x = Codes::of(x, rows, places, self.stride);
         let blocks = rows.div_ceil(unit.block());
         let (most, step) = by_matrix::steps::<T>(unit, blocks, places);
         let mut sums = StackBuffer::<_, ROWS>::new();

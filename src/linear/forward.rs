@@ -28,8 +28,7 @@ impl PackedLinear<'_> {
         let turned = |rows: usize, cut: Cut| rows.checked_next_multiple_of(cut.most());
         let bytes = match self.format() {
             Format::Bf16Dot => {
-                let turned = dense::room(rows);
-                turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(padded)?, 2))
+                bf16_dot::room(rows, self.places()).and_then(|pairs| Scratch::bytes_for(pairs, 4))
             }
             _ if self.is_dense_float() => {
                 let turned = dense::room(rows);

@@ -178,8 +178,8 @@ impl Times {
         let waiting = (rows as f64).min(last(&self.rows_stall, 0));
         let [stall, rows_stall] = [self.stall.at(&[footprint]), self.rows_stall.at(&[waiting, footprint])]
             .map(|stall| bytes * stall * team.products / team.reads.max(1.0));
-        // Pieces are lower where a near cache holds the weights for all of them.
-        let is_near = by_matrix && bytes <= by_matrix::NEAR as f64;
+        // A matrix unit's pieces are lower where a near cache holds the weights for all of them.
+        let is_near = by_matrix && piece.0 < dense::ROWS;
         let passes = if is_near { 1.0 } else { rows.div_ceil(piece.0) as f64 };
         let elements = (rows * header.outputs).max(1) as f64;
         let store = elements * self.store.at(&[elements.log2().min(STORED_OUTPUTS[2])]);
