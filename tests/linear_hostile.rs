@@ -160,6 +160,21 @@ fn forge(bytes: &mut [u8]) {
 }
 
 #[test]
+fn sizes_that_nothing_has_are_refused() {
+    for kind in 0..14 {
+        for field in [24, 32] {
+            for size in [u64::MAX, 1 << 63, u64::MAX / 2, 1 << 62, 1 << 40] {
+                let mut bytes = packed(kind, 9, 13);
+                bytes[field..field + 8].copy_from_slice(&size.to_le_bytes());
+                forge(&mut bytes);
+                let refused = matches!(PackedLinear::from_bytes(&bytes), Err(Error::Layout { .. }));
+                assert!(refused, "{kind} {field} {size}");
+            }
+        }
+    }
+}
+
+#[test]
 fn damaged_bytes_say_what_is_wrong() {
     for kind in 0..14 {
         let bytes = packed(kind, 9, 13);

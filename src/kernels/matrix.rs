@@ -156,6 +156,7 @@ impl<S> Matrix<S> for NoMatrix {
     ) {
         match *self {}
     }
+
     #[inline(always)]
     fn dot_runs(&self, _: Codes<'_, Group<S>>, _: usize, _: [Band<'_>; 2], _: &mut [[i32; TILE]]) {
         match *self {}

@@ -272,6 +272,20 @@ mod tests {
                     tile.block::<2, 3>(0, 100).store(0, [0; 3]);
                 });
                 assert!(view.iter().copied().eq(1..=rows * cols));
+                view.fill(0);
+                for_each_tile(&context, view.view_mut(), (3, 3), |(row, col), mut tile| {
+                    for (first, len) in [(0, 2), (2, 2)] {
+                        let mut strip = tile.strip::<3>((first, len), 0);
+                        for r in 0..3 {
+                            strip.expect_store(r + 1);
+                            strip.store(r, [1, 2, 3].map(|c| (row + first + r) * cols + col + c));
+                        }
+                    }
+                    tile.strip::<3>((0, 1), 0).store(1, [0; 3]);
+                    tile.strip::<3>((100, 1), 0).store(0, [0; 3]);
+                    tile.strip::<3>((0, 1), 100).store(0, [0; 3]);
+                });
+                assert!(view.iter().copied().eq(1..=rows * cols));
             }
         }
     }

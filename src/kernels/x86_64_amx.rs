@@ -303,7 +303,8 @@ unsafe fn multiply<const BF16: bool, const TWO: bool>(
     sums: *mut i32,
     rows: usize,
 ) {
-    const { assert!(size_of::<Steps>() == 64) };
+    // What the offsets below are of; where words are shorter, the unit is not asked for.
+    const { assert!(size_of::<Steps>() == 64 || size_of::<usize>() != 8) };
     // SAFETY: the caller vouches for the memory; the unit's registers are nobody else's; what is asked for may be anywhere.
     unsafe {
         asm!(

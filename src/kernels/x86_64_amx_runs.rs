@@ -226,6 +226,8 @@ macro_rules! add_two {
 /// The thread is set up, the operands can be read, and the sums written.
 #[cfg(not(tersor_model_amx))]
 unsafe fn multiply_two(runs: &[Runs], products: &Products, _rows: usize) {
+    // What the offsets below are of; where words are shorter, the unit is not asked for.
+    const { assert!((size_of::<Runs>() == 48 && size_of::<Products>() == 56) || size_of::<usize>() != 8) };
     // SAFETY: the caller vouches for the memory; the unit's registers are nobody else's.
     unsafe {
         asm!(

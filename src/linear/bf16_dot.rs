@@ -188,6 +188,7 @@ impl<Y: Operand> Operation for Multiply<'_, Y> {
         }
         let mut done = 0;
         if rows == 1 {
+            let x = x.get(..places).unwrap_or_default();
             if dense::is_far(self.layer) {
                 done = self.row::<T, 8, true>(token, x, done);
                 done = self.row::<T, 4, true>(token, x, done);
@@ -296,7 +297,7 @@ impl<Y: Operand> Multiply<'_, Y> {
     fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[Pair], step: Step<'_>) {
         let places = self.layer.places();
         let Step { row, start, first, bias, weights, ahead, sums } = step;
-        let panel = x.get(row * places..(row + R) * places).unwrap_or_default().as_chunks::<R>().0;
+        let panel = x.get(row * self.stride..(row + R) * self.stride).unwrap_or_default().as_chunks::<R>().0;
         let panel = panel.get(first..).unwrap_or_default();
         let whole = first + weights.len() >= places;
         if whole {

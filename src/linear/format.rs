@@ -92,7 +92,7 @@ impl Format {
     ///
     /// On a machine without such a unit these run as fast as the smaller blocks, from the same bytes. But weights live and die with
     /// 1023 others then instead of 63, so at the same sparsity a network loses more accuracy. Best where the layers will run by AMX,
-    /// whose dense layers take no longer than smaller blocks do until about 85% of these are zero.
+    /// whose dense layers of many rows take no longer than smaller blocks do until about 85% of these are zero.
     ///
     /// ```
     /// use ndarray::Array2;

@@ -141,7 +141,8 @@ impl Header {
 
     /// Inputs, padded to whole groups.
     pub(super) fn padded_inputs(&self) -> usize {
-        self.places() * self.format.group()
+        // Saturating: a header may say anything.
+        self.places().saturating_mul(self.format.group())
     }
 
     /// Whether weights are stored one by one, behind bits that say which they are.

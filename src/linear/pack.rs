@@ -278,8 +278,11 @@ impl Counts {
             }
         }
         let runs = Header { stored: self.in_runs, runs: true, ..blocks };
-        if blocks.can_have_runs() && self.in_runs <= fills_runs(stored) {
-            return Ok((runs, runs.sections()?));
+        if blocks.can_have_runs()
+            && self.in_runs <= fills_runs(stored)
+            && let Ok(sections) = runs.sections()
+        {
+            return Ok((runs, sections));
         }
         Ok((blocks, blocks.sections()?))
     }

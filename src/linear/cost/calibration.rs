@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 /// Rows of `x` for which the time of an output is measured. More rows than there are here run as several of these.
 const ROWS: [f64; 17] = [1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 64.];
 
-/// The same where a matrix unit multiplies codes: by blocks of 16, two at a time, of which the last may begin with rows of the one
-/// before. Up to 16, since some layers of so few rows do without.
+/// The same where a matrix unit multiplies codes or pairs: by blocks of 16, two at a time, of which the last may begin with rows of the
+/// one before. Up to 16, since some layers of codes do without at so few rows.
 const MATRIX_ROWS: [f64; 23] = [
     1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15., 16., 17., 32., 33., 48., 49., 64., 256.,
 ];
