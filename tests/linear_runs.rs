@@ -217,6 +217,7 @@ fn threads_give_the_same_bytes() {
             let threads = Parallel::Host(Arc::new(HostThreads(threads)));
             assert!(forward(context.clone().with_parallel(threads)) == expected, "{context:?}");
         }
+        #[cfg(feature = "rayon")]
         assert!(forward(context.clone().with_parallel(Parallel::Rayon)) == expected, "{context:?}");
     }
 }
