@@ -182,7 +182,7 @@ impl<T: Copy, const N: usize> TileStrip<'_, T, N> {
     /// Says that row `row`, one of the strip's or below it, will soon be written.
     #[inline(always)]
     pub(crate) fn expect_store(&self, row: usize) {
-        if self.is_whole && row < self.below {
+        if self.is_whole && row < self.tile.rows {
             let start = self.tile.start.wrapping_offset(row as isize * self.tile.row_stride).cast::<i8>();
             for line in (0..N * size_of::<T>()).step_by(64) {
                 prefetch::near(start.wrapping_add(line));
@@ -247,7 +247,9 @@ mod tests {
         for (rows, cols) in [(0, 3), (3, 0), (1, 1), (5, 7), (8, 6)] {
             let mut matrix = Array2::<usize>::zeros((2 * rows, 3 * cols));
             let mut transposed = Array2::<usize>::zeros((cols, rows));
-            for view in [matrix.slice_mut(s![..;-2, ..;3]), transposed.view_mut().reversed_axes()] {
+            let mut plain = Array2::<usize>::zeros((rows, cols));
+            let strided = matrix.slice_mut(s![..;-2, ..;3]);
+            for view in [strided, transposed.view_mut().reversed_axes(), plain.view_mut()] {
                 let mut view = view;
                 for_each_tile(&context, view.view_mut(), (2, 3), |(row, col), mut tile| {
                     for r in 0..tile.rows() {
