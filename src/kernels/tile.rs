@@ -182,7 +182,7 @@ impl<T: Copy, const N: usize> TileStrip<'_, T, N> {
     /// Says that row `row`, one of the strip's or below it, will soon be written.
     #[inline(always)]
     pub(crate) fn expect_store(&self, row: usize) {
-        if self.is_whole && row < self.tile.rows {
+        if self.is_whole && row < self.below {
             let start = self.tile.start.wrapping_offset(row as isize * self.tile.row_stride).cast::<i8>();
             for line in (0..N * size_of::<T>()).step_by(64) {
                 prefetch::near(start.wrapping_add(line));
