@@ -153,9 +153,9 @@ impl Tiles {
             // so are the rows of the blocks; weights are whole runs. The sums are those of the blocks, 128 bytes of each row.
             unsafe {
                 if blocks == 2 {
-                    multiply_two(runs, &products, rows);
+                    multiply::<true>(runs, &products, rows);
                 } else {
-                    multiply_one(runs, &products, rows);
+                    multiply::<false>(runs, &products, rows);
                 }
             }
         }
@@ -182,9 +182,9 @@ impl Tiles {
     }
 }
 
-/// Adds the products of a run of one band, by registers for the weights and the sums of both blocks of rows.
+/// Adds the products of a run of one band, by registers for the weights and the sums of one block of rows and of the other.
 #[cfg(not(tersor_model_amx))]
-macro_rules! add_two {
+macro_rules! add_run {
     ($weights:literal, $places:literal, $register:literal, $sums:literal, $below:literal) => {
         concat!(
             "movzx {at:e}, word ptr [{",
@@ -209,6 +209,7 @@ macro_rules! add_two {
             ", tmm4, ",
             $register,
             "\n",
+            ".if {two}\n",
             "add {at}, {below}\n",
             "tileloadd tmm5, [{at} + {stride}]\n",
             "tdpbusd ",
@@ -216,16 +217,17 @@ macro_rules! add_two {
             ", tmm5, ",
             $register,
             "\n",
+            ".endif\n",
         )
     };
 }
 
-/// Sums of two blocks of `rows` rows, and of two lists of runs side by side.
+/// Sums of a block of `rows` rows or of two, and of two lists of runs side by side.
 ///
 /// # Safety
 /// The thread is set up, the operands can be read, and the sums written.
 #[cfg(not(tersor_model_amx))]
-unsafe fn multiply_two(runs: &[Runs], products: &Products, _rows: usize) {
+unsafe fn multiply<const TWO: bool>(runs: &[Runs], products: &Products, _rows: usize) {
     // What the offsets below are of; where words are shorter, the unit is not asked for.
     const { assert!((size_of::<Runs>() == 48 && size_of::<Products>() == 56) || size_of::<usize>() != 8) };
     // SAFETY: the caller vouches for the memory; the unit's registers are nobody else's.
@@ -233,8 +235,10 @@ unsafe fn multiply_two(runs: &[Runs], products: &Products, _rows: usize) {
         asm!(
             "tilezero tmm0",
             "tilezero tmm1",
+            ".if {two}",
             "tilezero tmm2",
             "tilezero tmm3",
+            ".endif",
             "mov {codes}, [{products} + 8]",
             "mov {below}, [{products} + 16]",
             "mov {stride}, [{products} + 24]",
@@ -247,8 +251,8 @@ unsafe fn multiply_two(runs: &[Runs], products: &Products, _rows: usize) {
             "test {count}, {count}",
             "jz 4f",
             "3:",
-            add_two!("weights_a", "places_a", "tmm6", "tmm0", "tmm2"),
-            add_two!("weights_b", "places_b", "tmm7", "tmm1", "tmm3"),
+            add_run!("weights_a", "places_a", "tmm6", "tmm0", "tmm2"),
+            add_run!("weights_b", "places_b", "tmm7", "tmm1", "tmm3"),
             "dec {count}",
             "jnz 3b",
             "4:",
@@ -256,7 +260,7 @@ unsafe fn multiply_two(runs: &[Runs], products: &Products, _rows: usize) {
             "test {count}, {count}",
             "jz 6f",
             "5:",
-            add_two!("weights_a", "places_a", "tmm6", "tmm0", "tmm2"),
+            add_run!("weights_a", "places_a", "tmm6", "tmm0", "tmm2"),
             "dec {count}",
             "jnz 5b",
             "6:",
@@ -269,10 +273,13 @@ unsafe fn multiply_two(runs: &[Runs], products: &Products, _rows: usize) {
             "mov {stride:e}, 128",
             "tilestored [{weights_a} + {stride}], tmm0",
             "tilestored [{weights_b} + {stride}], tmm1",
+            ".if {two}",
             "add {weights_a}, {below}",
             "add {weights_b}, {below}",
             "tilestored [{weights_a} + {stride}], tmm2",
             "tilestored [{weights_b} + {stride}], tmm3",
+            ".endif",
+            two = const TWO as usize,
             products = in(reg) products,
             runs = inout(reg) runs.as_ptr() => _,
             apart = in(reg) LINE,
@@ -290,117 +297,25 @@ unsafe fn multiply_two(runs: &[Runs], products: &Products, _rows: usize) {
     }
 }
 
-/// As [`add_two`], of one block.
-#[cfg(not(tersor_model_amx))]
-macro_rules! add_one {
-    ($weights:literal, $places:literal, $register:literal, $sums:literal) => {
-        concat!(
-            "movzx {at:e}, word ptr [{",
-            $places,
-            "}]\n",
-            "tileloaddt1 ",
-            $register,
-            ", [{",
-            $weights,
-            "} + {apart}]\n",
-            "lea {at}, [{codes} + 4 * {at}]\n",
-            "add {",
-            $places,
-            "}, 32\n",
-            "add {",
-            $weights,
-            "}, 1024\n",
-            "tileloadd tmm4, [{at} + {stride}]\n",
-            "tdpbusd ",
-            $sums,
-            ", tmm4, ",
-            $register,
-            "\n",
-        )
-    };
-}
-
-/// As [`multiply_two`], of one block.
-///
-/// # Safety
-/// As there.
-#[cfg(not(tersor_model_amx))]
-unsafe fn multiply_one(runs: &[Runs], products: &Products, _rows: usize) {
-    // SAFETY: as in `multiply_two`.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "mov {codes}, [{products} + 8]",
-            "mov {stride}, [{products} + 24]",
-            "2:",
-            "mov {weights_a}, [{runs} + 16]",
-            "mov {weights_b}, [{runs} + 24]",
-            "mov {places_a}, [{runs} + 32]",
-            "mov {places_b}, [{runs} + 40]",
-            "mov {count}, [{runs}]",
-            "test {count}, {count}",
-            "jz 4f",
-            "3:",
-            add_one!("weights_a", "places_a", "tmm6", "tmm0"),
-            add_one!("weights_b", "places_b", "tmm7", "tmm1"),
-            "dec {count}",
-            "jnz 3b",
-            "4:",
-            "mov {count}, [{runs} + 8]",
-            "test {count}, {count}",
-            "jz 6f",
-            "5:",
-            add_one!("weights_a", "places_a", "tmm6", "tmm0"),
-            "dec {count}",
-            "jnz 5b",
-            "6:",
-            "add {runs}, 48",
-            "cmp {runs}, [{products}]",
-            "jne 2b",
-            "mov {weights_a}, [{products} + 32]",
-            "mov {weights_b}, [{products} + 40]",
-            "mov {stride:e}, 128",
-            "tilestored [{weights_a} + {stride}], tmm0",
-            "tilestored [{weights_b} + {stride}], tmm1",
-            products = in(reg) products,
-            runs = inout(reg) runs.as_ptr() => _,
-            apart = in(reg) LINE,
-            codes = out(reg) _,
-            stride = out(reg) _,
-            weights_a = out(reg) _,
-            weights_b = out(reg) _,
-            places_a = out(reg) _,
-            places_b = out(reg) _,
-            count = out(reg) _,
-            at = out(reg) _,
-            options(nostack),
-        );
-    }
-}
-
 #[cfg(tersor_model_amx)]
-use model::{multiply_one, multiply_two};
+use model::multiply;
 
 /// What the unit computes, by the definition of its instructions.
 #[cfg(tersor_model_amx)]
 mod model {
     use super::{APART, GROUPS, LANES, LINE, Products, Runs};
 
-    pub(super) unsafe fn multiply_two(runs: &[Runs], products: &Products, rows: usize) {
+    pub(super) unsafe fn multiply<const TWO: bool>(runs: &[Runs], products: &Products, rows: usize) {
         // SAFETY: the caller vouches for the memory.
         unsafe {
-            multiply(runs, products, 0, rows);
-            multiply(runs, products, 1, rows);
+            multiply_block(runs, products, 0, rows);
+            if TWO {
+                multiply_block(runs, products, 1, rows);
+            }
         }
     }
 
-    pub(super) unsafe fn multiply_one(runs: &[Runs], products: &Products, rows: usize) {
-        // SAFETY: the caller vouches for the memory.
-        unsafe { multiply(runs, products, 0, rows) }
-    }
-
-    unsafe fn multiply(runs: &[Runs], products: &Products, block: usize, rows: usize) {
+    unsafe fn multiply_block(runs: &[Runs], products: &Products, block: usize, rows: usize) {
         for row in 0..rows {
             for list in 0..2 {
                 for n in 0..LANES {
