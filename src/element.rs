@@ -92,8 +92,9 @@ pub(crate) mod private {
         fn narrowed<T: WidenToken, const N: usize>(token: T, src: [f32; N]) -> [Self; N];
     }
 
-    /// A matrix of any element type.
+    /// A matrix of any element type. Only layers look into it.
     #[derive(Clone, Copy)]
+    #[cfg_attr(not(feature = "linear"), allow(dead_code))]
     pub(crate) enum FloatView<'a> {
         F32(ArrayView2<'a, f32>),
         F16(ArrayView2<'a, f16>),

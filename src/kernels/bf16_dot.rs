@@ -72,6 +72,7 @@ mod tests {
 
     impl Operation for Both<'_> {
         type Output = Vec<[Vec<u32>; 2]>;
+        const CODES: bool = false;
         #[inline(always)]
         fn run<T: Token>(self, token: T) -> Self::Output {
             let mut sums = [[1.5; TILE]; 4];

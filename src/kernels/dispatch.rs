@@ -28,6 +28,10 @@ pub(crate) trait Operation {
     /// What the body returns.
     type Output;
 
+    /// Whether it has to do with 8-bit codes as kernels take them, [`Token::Staged`]. What has not is not compiled anew for instruction
+    /// sets that add nothing but products of codes.
+    const CODES: bool;
+
     /// The body. Mark the implementation `#[inline(always)]`.
     fn run<T: Token>(self, token: T) -> Self::Output;
 }
@@ -530,10 +534,10 @@ impl Isa {
             Level::Scalar => operation.run_scalar(),
             // SAFETY: an `Isa` of this level exists only where detection found every feature that the function enables.
             #[cfg(kernels = "x86_64")]
-            Level::Avx2 => unsafe { operation.run_avx2() },
-            // SAFETY: as above.
+            Level::AvxVnni if O::CODES => unsafe { operation.run_avx_vnni() },
+            // SAFETY: as above; where there is AVX-VNNI, there is AVX2.
             #[cfg(kernels = "x86_64")]
-            Level::AvxVnni => unsafe { operation.run_avx_vnni() },
+            Level::Avx2 | Level::AvxVnni => unsafe { operation.run_avx2() },
             // SAFETY: as above.
             #[cfg(kernels = "x86_64")]
             Level::Avx512 => unsafe { operation.run_avx512(false) },
@@ -542,13 +546,13 @@ impl Isa {
             Level::Amx => unsafe { operation.run_avx512(true) },
             // SAFETY: as above.
             #[cfg(kernels = "aarch64")]
-            Level::Neon => unsafe { operation.run_neon() },
+            Level::NeonDotprod if O::CODES => unsafe { operation.run_neon_dotprod() },
             // SAFETY: as above.
             #[cfg(kernels = "aarch64")]
-            Level::NeonDotprod => unsafe { operation.run_neon_dotprod() },
-            // SAFETY: as above.
+            Level::NeonI8mm if O::CODES => unsafe { operation.run_neon_i8mm() },
+            // SAFETY: as above; the others have NEON too.
             #[cfg(kernels = "aarch64")]
-            Level::NeonI8mm => unsafe { operation.run_neon_i8mm() },
+            Level::Neon | Level::NeonDotprod | Level::NeonI8mm => unsafe { operation.run_neon() },
         }
     }
 }

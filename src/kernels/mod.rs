@@ -8,6 +8,8 @@
 //! `unsafe` is allowed.
 
 #![allow(unsafe_code)]
+// The products of layers are methods of a token like all else; without layers nothing calls them, and a `cfg` at each would say no more.
+#![cfg_attr(not(feature = "linear"), allow(dead_code, unused_imports))]
 
 mod bf16_dot;
 mod bitmap;
@@ -96,4 +98,4 @@ pub(crate) use prefetch::{Ahead, Beside};
 #[cfg(feature = "linear")]
 pub(crate) use stack::StackBuffer;
 #[cfg(feature = "linear")]
-pub(crate) use tile::{TileBlock, TileMut, TileStrip, for_each_tile};
+pub(crate) use tile::{TileBlock, TileMut, TileStrip, as_bytes, for_each_tile};

@@ -2,7 +2,8 @@
 
 use super::prefetch;
 use crate::context::Context;
-use ndarray::ArrayViewMut2;
+use bytemuck::Pod;
+use ndarray::{ArrayViewMut, ArrayViewMut2, Dimension};
 use std::marker::PhantomData;
 
 /// A rectangle of a matrix that one thread may write.
@@ -191,6 +192,15 @@ impl<T: Copy, const N: usize> TileStrip<'_, T, N> {
             prefetch::near(start.wrapping_add(N * size_of::<T>() - 1));
         }
     }
+}
+
+/// Elements of a byte each as their bytes.
+pub(crate) fn as_bytes<T: Pod, D: Dimension>(mut codes: ArrayViewMut<'_, T, D>) -> ArrayViewMut<'_, u8, D> {
+    const { assert!(size_of::<T>() == 1) };
+    let bytes = codes.raw_view_mut().cast::<u8>();
+    // SAFETY: a `Pod` is a byte like any other, and any byte is a `Pod`, both aligned anywhere; the view is consumed, and what it
+    // borrowed stays borrowed for as long as the result.
+    unsafe { bytes.deref_into_view_mut() }
 }
 
 /// A matrix without its exclusive borrow, sent to the threads that take tiles of it.

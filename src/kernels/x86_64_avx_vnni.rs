@@ -1,14 +1,12 @@
-//! The operations of AVX-VNNI: those of AVX2, but for the products of 8-bit codes.
+//! The operations of AVX-VNNI: products of 8-bit codes, and what comes before and behind them. All else runs as AVX2
+//! ([`Operation::CODES`](super::dispatch::Operation::CODES)).
 
-use super::bf16_dot::{Pair, StoredPair};
 use super::dispatch::Token;
-use super::dot::{BLOCK, Group, LANES, List, RowBlock, TILE};
-use super::int4::{Int4Row, Int4Tile, Nibbles};
+use super::dot::{BLOCK, Group, LANES, RowBlock, TILE};
+use super::int4::{Int4Row, Int4Tile};
 use super::matrix::NoMatrix;
-use super::prefetch::Ahead;
 use super::x86_64::AvxVnni;
 use super::{x86_64_channels, x86_64_dot_avx_vnni, x86_64_int4};
-use crate::element::DType;
 use half::f16;
 
 impl Token for AvxVnni {
@@ -21,101 +19,6 @@ impl Token for AvxVnni {
     }
 
     #[inline(always)]
-    fn multiply_panel<const R: usize>(
-        self,
-        panel: &[[f32; R]],
-        weights: &[[f32; TILE]],
-        ahead: Ahead,
-        sums: &mut [[f32; TILE]; R],
-    ) {
-        self.avx2().multiply_panel(panel, weights, ahead, sums);
-    }
-
-    #[inline(always)]
-    fn multiply_scaled<const R: usize>(
-        self,
-        panel: &[[f32; R]],
-        weights: &[[f32; TILE]],
-        scales: &[f32; TILE],
-        sums: &mut [[f32; TILE]; R],
-    ) {
-        self.avx2().multiply_scaled(panel, weights, scales, sums);
-    }
-
-    #[inline(always)]
-    fn multiply_row<const N: usize, const FAR: bool>(
-        self,
-        row: &[f32],
-        weights: DType,
-        tiles: [&[u8]; N],
-        sums: &mut [[f32; TILE]; N],
-    ) -> bool {
-        self.avx2().multiply_row::<N, FAR>(row, weights, tiles, sums)
-    }
-
-    #[inline(always)]
-    fn multiply_pairs<const R: usize>(
-        self,
-        panel: &[[Pair; R]],
-        weights: &[[StoredPair; TILE]],
-        ahead: Ahead,
-        sums: &mut [[f32; TILE]; R],
-    ) {
-        self.avx2().multiply_pairs(panel, weights, ahead, sums);
-    }
-
-    #[inline(always)]
-    fn multiply_pairs_row<const N: usize, const FAR: bool>(
-        self,
-        row: &[Pair],
-        tiles: [&[[StoredPair; TILE]]; N],
-        sums: &mut [[f32; TILE]; N],
-    ) {
-        self.avx2().multiply_pairs_row::<N, FAR>(row, tiles, sums);
-    }
-
-    #[inline(always)]
-    fn multiply_places<const P: usize, const G: usize>(
-        self,
-        columns: &[[[f32; LANES]; G]],
-        lists: [List<'_>; P],
-        sums: &mut [[[f32; LANES]; G]; P],
-    ) {
-        self.avx2().multiply_places(columns, lists, sums);
-    }
-
-    #[inline(always)]
-    fn multiply_row_places(self, row: &[f32], places: &[[u8; 2]], values: &[[u8; 4]]) -> f32 {
-        self.avx2().multiply_row_places(row, places, values)
-    }
-
-    #[inline(always)]
-    fn multiply_tiles<const R: usize>(
-        self,
-        panel: &[[f32; R]],
-        places: &[[u8; 2]],
-        tiles: &[[u8; 4 * LANES]],
-        sums: &mut [[f32; LANES]; R],
-    ) {
-        self.avx2().multiply_tiles(panel, places, tiles, sums);
-    }
-
-    #[inline(always)]
-    fn multiply_int4_floats<const N: usize>(
-        self,
-        row: &[f32],
-        tiles: [Int4Tile<'_>; N],
-        sums: &mut [[f32; TILE]; N],
-    ) {
-        self.avx2().multiply_int4_floats(row, tiles, sums);
-    }
-
-    #[inline(always)]
-    fn widen_steps(self, codes: &[Nibbles], zeros: &[f32; TILE], steps: &mut [[f32; TILE]]) {
-        self.avx2().widen_steps(codes, zeros, steps);
-    }
-
-    #[inline(always)]
     fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
         self.avx2().widen_f16(src, dst);
     }
@@ -123,16 +26,6 @@ impl Token for AvxVnni {
     #[inline(always)]
     fn narrow_f16(self, src: &[f32], dst: &mut [f16]) {
         self.avx2().narrow_f16(src, dst);
-    }
-
-    #[inline(always)]
-    fn keep_u32(self, word: u64, elements: &mut [u32; 64]) {
-        self.avx2().keep_u32(word, elements);
-    }
-
-    #[inline(always)]
-    fn keep_u16(self, word: u64, elements: &mut [u16; 64]) {
-        self.avx2().keep_u16(word, elements);
     }
 
     #[inline(always)]

@@ -84,6 +84,7 @@ struct Widen<'a, 'x, X> {
 
 impl<X: Element> Operation for Widen<'_, '_, X> {
     type Output = ();
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);

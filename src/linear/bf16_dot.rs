@@ -8,7 +8,7 @@ use super::dense::{self, FLOAT_ROWS, READY_DEPTH as DEPTH, ROWS};
 use super::finish::{AHEAD, Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::TILE;
-use super::operand::Operand;
+use super::operand::Written;
 use super::panels::{Cut, Panel};
 use super::scratch::Scratch;
 use crate::context::Context;
@@ -21,7 +21,7 @@ use half::bf16;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// A layer of bf16 pairs.
-pub(super) fn bf16_dot<Y: Operand>(
+pub(super) fn bf16_dot<Y: Written>(
     context: &Context,
     layer: &PackedLinear<'_>,
     x: FloatView<'_>,
@@ -63,6 +63,7 @@ struct Layout {
 
 impl Operation for Layout {
     type Output = (Cut, (usize, usize), usize);
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> Self::Output {
         // A matrix unit takes rows as they are; also a single one, which would not be the same in company else.
@@ -94,6 +95,7 @@ struct Turn<'a, 'x, X> {
 
 impl<X: Element> Operation for Turn<'_, '_, X> {
     type Output = ();
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let places = self.x.ncols().div_ceil(2);
@@ -173,8 +175,9 @@ struct Multiply<'a, Y> {
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Operand> Operation for Multiply<'_, Y> {
+impl<Y: Written> Operation for Multiply<'_, Y> {
     type Output = ();
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let places = self.layer.places();
@@ -255,7 +258,7 @@ struct Step<'a> {
     sums: &'a mut [[f32; TILE]],
 }
 
-impl<Y: Operand> Multiply<'_, Y> {
+impl<Y: Written> Multiply<'_, Y> {
     /// All rows and columns, by a matrix unit.
     #[inline(always)]
     fn blocks<T: Token>(&mut self, token: T, unit: &T::Matrix, x: &[Pair]) {

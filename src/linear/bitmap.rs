@@ -92,6 +92,7 @@ struct Int8<'a, F: Finish> {
 
 impl<F: Finish> Operation for Int8<'_, F> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();

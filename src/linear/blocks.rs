@@ -5,7 +5,7 @@ use super::codes::CodeRows;
 use super::finish::{Epilogue, Finish, Outputs};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, LANES};
-use super::operand::Operand;
+use super::operand::Written;
 use super::panels::Cut;
 use crate::context::Context;
 use crate::kernels::{Group, Operation, TileMut, Token, for_each_tile};
@@ -26,6 +26,7 @@ struct PanelRows;
 
 impl Operation for PanelRows {
     type Output = Cut;
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(self, _token: T) -> Cut {
         Cut::Halved(T::PANEL)
@@ -65,6 +66,7 @@ struct Int8<'a, F: Finish> {
 
 impl<F: Finish> Operation for Int8<'_, F> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let depth = self.x.padded / GROUP;
@@ -108,7 +110,7 @@ impl<F: Finish> Int8<'_, F> {
 }
 
 /// A sparse f32 layer; `turned` as `turn_floats` made it.
-pub(super) fn float<Y: Operand>(
+pub(super) fn float<Y: Written>(
     context: &Context,
     layer: &PackedLinear<'_>,
     turned: &[f32],
@@ -129,8 +131,9 @@ struct Float<'a, Y> {
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Operand> Operation for Float<'_, Y> {
+impl<Y: Written> Operation for Float<'_, Y> {
     type Output = ();
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let depth = self.layer.in_features();
@@ -151,7 +154,7 @@ impl<Y: Operand> Operation for Float<'_, Y> {
     }
 }
 
-impl<Y: Operand> Float<'_, Y> {
+impl<Y: Written> Float<'_, Y> {
     #[inline(always)]
     fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[f32], first: usize) {
         let x = x.as_chunks::<R>().0;

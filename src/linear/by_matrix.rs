@@ -40,6 +40,7 @@ pub(super) fn int8_rows(bytes: usize) -> usize {
 
 impl Operation for Piece {
     type Output = (usize, usize);
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> (usize, usize) {
         let by_matrix = unit_for_codes(token, self.rows).is_some();

@@ -54,6 +54,7 @@ pub(super) struct StagedBytes;
 
 impl Operation for StagedBytes {
     type Output = usize;
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(self, _token: T) -> usize {
         size_of::<T::Staged>()
@@ -65,6 +66,7 @@ struct Stride(usize);
 
 impl Operation for Stride {
     type Output = usize;
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(self, _token: T) -> usize {
         // A matrix unit loads 64 bytes of each of 16 rows at a time: where these lie in two lines each, 1020 inputs took 1.7 times as long as
@@ -281,6 +283,7 @@ struct Quantize<'a, 'x, X> {
 
 impl<X: Element> Operation for Quantize<'_, '_, X> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);
@@ -419,6 +422,7 @@ struct Copy<'a, 'x, C> {
 
 impl<C: Code> Operation for Copy<'_, '_, C> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, _token: T) {
         let shift = if C::TYPE == CodeType::I8 { 128 } else { 0 };

@@ -4,16 +4,15 @@ use super::by_matrix::{self, End};
 use super::codes::CodeRows;
 use super::finish::{AHEAD, Epilogue, Finish, Outputs, numbers};
 use super::layer::PackedLinear;
-use super::layout::{GROUP, TILE};
-use super::operand::Operand;
+use super::layout::{Format, GROUP, TILE};
+use super::operand::Written;
 use super::panels::Cut;
 use crate::context::Context;
-use crate::element::{DType, Element};
+use crate::element::DType;
 use crate::kernels::{
     Ahead, Beside, Codes, Group, Matrix, Operation, RowBlock, StackBuffer, TileMut, Token, for_each_tile,
 };
 use ndarray::ArrayViewMut2;
-use std::marker::PhantomData;
 
 /// Rows of a piece of a product of codes, a multiple of every panel's. Also how many sums a product keeps on the stack.
 pub(super) const ROWS: usize = 128;
@@ -87,6 +86,7 @@ struct Rows(usize);
 
 impl Operation for Rows {
     type Output = Cut;
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(self, _token: T) -> Cut {
         cut::<T>(self.0)
@@ -94,32 +94,39 @@ impl Operation for Rows {
 }
 
 /// A float layer; `turned` as `turn_floats` made it, or a single row.
-pub(super) fn float<W: Element, Y: Operand>(
+pub(super) fn float<Y: Written>(
     context: &Context,
     layer: &PackedLinear<'_>,
     turned: &[f32],
     y: ArrayViewMut2<'_, Y>,
 ) {
     let epilogue = Epilogue::of(layer);
+    let weights = match layer.format() {
+        Format::F16 => DType::F16,
+        Format::Bf16 => DType::Bf16,
+        _ => DType::F32,
+    };
     let piece = float_piece(y.nrows(), layer.in_features());
     let cut = cut_for(context, y.nrows());
     for_each_tile(context, y, piece, |at, tile| {
-        context.isa().run(Float::<W, Y> { layer, epilogue, turned, cut, at, tile, weights: PhantomData });
+        context.isa().run(Float { layer, weights, epilogue, turned, cut, at, tile });
     });
 }
 
-struct Float<'a, W, Y> {
+struct Float<'a, Y> {
     layer: &'a PackedLinear<'a>,
+    /// What weights are stored in.
+    weights: DType,
     epilogue: Epilogue,
     turned: &'a [f32],
     cut: Cut,
     at: (usize, usize),
     tile: TileMut<'a, Y>,
-    weights: PhantomData<W>,
 }
 
-impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
+impl<Y: Written> Operation for Float<'_, Y> {
     type Output = ();
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let (row, col) = self.at;
@@ -129,7 +136,7 @@ impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
         let mut done = 0;
         if rows == 1 {
             if is_far(self.layer) {
-                if W::DTYPE == DType::F32 {
+                if self.weights == DType::F32 {
                     done = self.row::<T, 8, true>(token, x, done);
                 }
                 done = self.row::<T, 4, true>(token, x, done);
@@ -137,9 +144,10 @@ impl<W: Element, Y: Operand> Operation for Float<'_, W, Y> {
                 done = self.row::<T, 4, false>(token, x, done);
             }
         }
-        let bytes_of = |inputs: usize| inputs * TILE * W::DTYPE.size();
+        let weight_bytes = self.weights.size();
+        let bytes_of = |inputs: usize| inputs * TILE * weight_bytes;
         let tiles = self.layer.values(col / TILE * bytes_of(inputs));
-        let ready = W::DTYPE == DType::F32 && bytemuck::try_cast_slice::<u8, f32>(tiles).is_ok();
+        let ready = self.weights == DType::F32 && bytemuck::try_cast_slice::<u8, f32>(tiles).is_ok();
         let depth = match (T::ONE_PASS, ready) {
             (false, _) => DEPTH,
             (true, false) => WIDENED_DEPTH,
@@ -216,7 +224,7 @@ struct Step<'a> {
     sums: &'a mut [[f32; TILE]],
 }
 
-impl<W: Element, Y: Operand> Float<'_, W, Y> {
+impl<Y: Written> Float<'_, Y> {
     /// Adds products to the sums of a panel of `R` rows, and stores them when they are whole.
     #[inline(always)]
     fn multiply<T: Token, const R: usize>(&mut self, token: T, x: &[f32], step: Step<'_>) {
@@ -226,7 +234,7 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
         let panel = panel.get(first..).unwrap_or_default();
         let len = match &weights {
             Weights::Ready(weights) => weights.len(),
-            Weights::Stored(stored, _) => stored.len() / (TILE * W::DTYPE.size()),
+            Weights::Stored(stored, _) => stored.len() / (TILE * self.weights.size()),
         };
         let whole = first + len >= inputs;
         if whole {
@@ -239,7 +247,7 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
         match weights {
             Weights::Ready(weights) => token.multiply_panel(panel, weights, ahead, &mut kept),
             Weights::Stored(stored, widened) => {
-                token.multiply_stored(panel, W::DTYPE, stored, ahead, widened, &mut kept);
+                token.multiply_stored(panel, self.weights, stored, ahead, widened, &mut kept);
             }
         }
         if !whole {
@@ -265,7 +273,7 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
         x: &[f32],
         mut start: usize,
     ) -> usize {
-        let tile_bytes = self.layer.in_features() * TILE * W::DTYPE.size();
+        let tile_bytes = self.layer.in_features() * TILE * self.weights.size();
         while start + TILES * TILE <= self.tile.cols() {
             let first = (self.at.1 + start) / TILE;
             let mut tiles: [&[u8]; TILES] = [&[]; TILES];
@@ -273,7 +281,7 @@ impl<W: Element, Y: Operand> Float<'_, W, Y> {
                 *tile = self.layer.values((first + t) * tile_bytes).get(..tile_bytes).unwrap_or_default();
             }
             let mut sums = [[0.0; TILE]; TILES];
-            if !token.multiply_row::<TILES, FAR>(x, W::DTYPE, tiles, &mut sums) {
+            if !token.multiply_row::<TILES, FAR>(x, self.weights, tiles, &mut sums) {
                 break;
             }
             for (t, mut sums) in sums.into_iter().enumerate() {
@@ -316,6 +324,7 @@ struct Int8<'a, F: Finish> {
 
 impl<F: Finish> Operation for Int8<'_, F> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.x.codes).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What becomes of a sum on its way into `y`.
 
 use super::layer::PackedLinear;
-use super::operand::Operand;
+use super::operand::Written;
 use crate::kernels::{TileBlock, TileStrip, Token};
 use crate::quant::Divisor;
 use bytemuck::Pod;
@@ -34,7 +34,7 @@ impl Epilogue {
     }
 
     #[inline(always)]
-    pub(super) fn finish<Y: Operand, T: Token, const N: usize>(
+    pub(super) fn finish<Y: Written, T: Token, const N: usize>(
         self,
         token: T,
         mut values: [f32; N],
@@ -113,7 +113,7 @@ impl<Y> Scaled<Y> {
     }
 }
 
-impl<Y: Operand> Finish for Scaled<Y> {
+impl<Y: Written> Finish for Scaled<Y> {
     type Value = f32;
     type Out = Y;
 

@@ -4,7 +4,7 @@ use super::codes::{CodeRows, Spans, StagedBytes};
 use super::finish::{Epilogue, Exact, Finish, Scaled};
 use super::layer::PackedLinear;
 use super::layout::Format;
-use super::operand::{Operand, Source};
+use super::operand::{Operand, Source, Written};
 use super::panels::{Cut, turn_codes, turn_floats};
 use super::scratch::Scratch;
 use super::{bf16_dot, bitmap, blocks, dense, int4, int4_float, runs, sparse};
@@ -13,7 +13,6 @@ use crate::element::private::FloatView;
 use crate::error::{Error, Result};
 use crate::kernels::MIDDLE;
 use crate::quant::Code;
-use half::{bf16, f16};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, Slice};
 
 impl PackedLinear<'_> {
@@ -77,7 +76,7 @@ impl PackedLinear<'_> {
         let x = X::source(x);
         let bytes =
             if self.is_dense_float() && x.as_row().is_some() { 0 } else { self.scratch_bytes(x.rows())? };
-        self.run(x, y, &mut vec![0; bytes])
+        self.run(x, Y::written(y), &mut vec![0; bytes])
     }
 
     /// As [`forward`](PackedLinear::forward), and allocates nothing, but see [`Parallel::Rayon`](crate::Parallel::Rayon) for calls from
@@ -95,7 +94,7 @@ impl PackedLinear<'_> {
         self.check_shapes(x.dim(), y.dim())?;
         self.check_types::<X, Y>()?;
         self.check_scratch(x.nrows(), scratch)?;
-        self.run(X::source(x), y, scratch)
+        self.run(X::source(x), Y::written(y), scratch)
     }
 
     /// The product of codes, for int8, dense or sparse: `y[M, N] = (x - x_zero) * (w_codes - w_zero)^T` in int32, exact, without
@@ -198,7 +197,7 @@ impl PackedLinear<'_> {
     }
 
     /// Everything is checked but the numbers of `x`.
-    fn run<'s, Y: Operand>(
+    fn run<'s, Y: Written>(
         &self,
         x: Source<'s>,
         y: ArrayViewMut2<'_, Y>,
@@ -217,7 +216,7 @@ impl PackedLinear<'_> {
     }
 
     /// A layer that quantizes its input.
-    pub(super) fn multiply<Y: Operand>(
+    pub(super) fn multiply<Y: Written>(
         &self,
         context: &Context,
         codes: CodeRows<'_>,
@@ -231,7 +230,7 @@ impl PackedLinear<'_> {
     }
 
     /// A layer that does not.
-    pub(super) fn multiply_floats<'s, Y: Operand>(
+    pub(super) fn multiply_floats<'s, Y: Written>(
         &self,
         context: &Context,
         x: FloatView<'s>,
@@ -239,8 +238,6 @@ impl PackedLinear<'_> {
         mut scratch: Scratch<'s>,
     ) {
         match self.format() {
-            Format::F16 => dense::float::<f16, Y>(context, self, self.panels(context, x, scratch), y),
-            Format::Bf16 => dense::float::<bf16, Y>(context, self, self.panels(context, x, scratch), y),
             Format::Bf16Dot => bf16_dot::bf16_dot(context, self, x, y, scratch),
             Format::Int4 => int4_float::int4_float(context, self, self.panels(context, x, scratch), y),
             Format::SparseF32 if self.is_blocked() => {
@@ -253,12 +250,12 @@ impl PackedLinear<'_> {
             Format::SparseF32 => {
                 self.multiply_sparse_floats(context, x, y, scratch);
             }
-            _ => dense::float::<f32, Y>(context, self, self.panels(context, x, scratch), y),
+            _ => dense::float(context, self, self.panels(context, x, scratch), y),
         }
     }
 
     /// A sparse layer of single weights, some rows of `x` at a time: what is turned is read from caches.
-    fn multiply_sparse_floats<Y: Operand>(
+    fn multiply_sparse_floats<Y: Written>(
         &self,
         context: &Context,
         x: FloatView<'_>,

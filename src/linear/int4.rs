@@ -4,10 +4,10 @@
 use super::by_matrix::{Piece, unit_for_codes};
 use super::codes::CodeRows;
 use super::dense::{ROWS, piece};
-use super::finish::{Epilogue, numbers};
+use super::finish::{AHEAD, Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
-use super::operand::Operand;
+use super::operand::Written;
 use crate::context::Context;
 use crate::kernels::{
     Beside, Codes, Group, Int4Row, Int4Tile, MIDDLE, Matrix, Nibbles, Operation, StackBuffer, Staged as _,
@@ -28,7 +28,7 @@ const FEWEST: usize = 16;
 const FEW_ROWS: usize = 8;
 
 /// An int4 layer; `x` with a sum for each group, multiplied as [`Int4Row`] wants it.
-pub(super) fn int4<Y: Operand>(
+pub(super) fn int4<Y: Written>(
     context: &Context,
     layer: &PackedLinear<'_>,
     x: &CodeRows<'_>,
@@ -63,8 +63,9 @@ struct Int4<'a, Y> {
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Operand> Operation for Int4<'_, Y> {
+impl<Y: Written> Operation for Int4<'_, Y> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         if T::Matrix::EXISTS
@@ -104,7 +105,7 @@ impl Outputs {
     }
 }
 
-impl<'a, Y: Operand> Int4<'a, Y> {
+impl<'a, Y: Written> Int4<'a, Y> {
     /// A single row, [`TILES`] at a time; returns up to which column whole ones went.
     #[inline(always)]
     fn row<T: Token>(&mut self, token: T) -> usize {
@@ -179,7 +180,7 @@ impl<'a, Y: Operand> Int4<'a, Y> {
                 // The last block may begin with rows of the one before.
                 let begin = unit.start(block, rows);
                 for (offset, sums) in sums.iter().enumerate().skip(block * unit.block() - begin) {
-                    self.tile.expect_store((begin + offset + 8, 1), (start, TILE));
+                    self.tile.expect_store((begin + offset + AHEAD, 1), (start, TILE));
                     self.finish(token, *sums, &outputs, begin + offset, start);
                 }
             }

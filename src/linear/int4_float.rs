@@ -9,14 +9,14 @@ use super::dense::{self, FLOAT_ROWS};
 use super::finish::{Epilogue, numbers};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
-use super::operand::Operand;
+use super::operand::Written;
 use super::panels::Cut;
 use crate::context::Context;
 use crate::kernels::{Operation, SPAN, StackBuffer, TileMut, Token, for_each_tile};
 use ndarray::ArrayViewMut2;
 
 /// An int4 layer; `turned` as `turn_floats` made it for [`dense::cut`](super::dense::cut), or a single row.
-pub(super) fn int4_float<Y: Operand>(
+pub(super) fn int4_float<Y: Written>(
     context: &Context,
     layer: &PackedLinear<'_>,
     turned: &[f32],
@@ -39,8 +39,9 @@ struct Int4Float<'a, Y> {
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Operand> Operation for Int4Float<'_, Y> {
+impl<Y: Written> Operation for Int4Float<'_, Y> {
     type Output = ();
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let inputs = self.layer.in_features();
@@ -89,7 +90,7 @@ impl<Y: Operand> Operation for Int4Float<'_, Y> {
     }
 }
 
-impl<Y: Operand> Int4Float<'_, Y> {
+impl<Y: Written> Int4Float<'_, Y> {
     /// A single row, `TILES` tiles at a time from column `start` on; returns up to which column whole `TILES` went.
     #[inline(always)]
     fn row<T: Token, const TILES: usize>(&mut self, token: T, x: &[f32], mut start: usize) -> usize {

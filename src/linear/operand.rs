@@ -5,9 +5,10 @@ use super::scratch::Scratch;
 use crate::context::Context;
 use crate::element::Element;
 use crate::element::private::{FloatView, WidenToken};
-use crate::quant::{Code, CodeType, Divisor};
+use crate::kernels::as_bytes;
+use crate::quant::{CodeType, Divisor};
 use bytemuck::Pod;
-use ndarray::{ArrayView2, Axis, Slice};
+use ndarray::{ArrayView2, ArrayViewMut, Axis, Dimension, Slice};
 
 /// What a layer reads and writes: numbers ([`f32`], [`struct@f16`](half::f16), [`bf16`](half::bf16)), or codes of them
 /// ([`i8`], [`u8`]). Sealed.
@@ -20,17 +21,10 @@ pub trait Operand: private::Sealed + Pod + Default + Send + Sync + 'static {}
 pub(super) mod private {
     use super::*;
 
+    /// What kernels write: numbers, or codes as bytes. A code's limits are data, so those of int8 and uint8 take the same kernel.
     #[allow(private_interfaces)]
-    pub trait Sealed: Sized {
-        /// The type of the codes; none where they are numbers.
-        #[doc(hidden)]
-        const CODES: Option<CodeType>;
-
-        #[doc(hidden)]
-        fn source(x: ArrayView2<'_, Self>) -> Source<'_>;
-
+    pub trait Written: Pod + Default + Send + Sync + 'static {
         /// Rounds values to numbers, or to codes: steps of the divisor, counted from the zero point.
-        #[doc(hidden)]
         fn rounded<T: WidenToken, const N: usize>(
             token: T,
             values: [f32; N],
@@ -38,7 +32,58 @@ pub(super) mod private {
             zero_point: i32,
         ) -> [Self; N];
     }
+
+    #[allow(private_interfaces)]
+    pub trait Sealed: Sized {
+        /// The type of the codes; none where they are numbers.
+        #[doc(hidden)]
+        const CODES: Option<CodeType>;
+
+        /// What kernels write it as.
+        #[doc(hidden)]
+        type Written: Written;
+
+        #[doc(hidden)]
+        fn source(x: ArrayView2<'_, Self>) -> Source<'_>;
+
+        #[doc(hidden)]
+        fn written<D: Dimension>(y: ArrayViewMut<'_, Self, D>) -> ArrayViewMut<'_, Self::Written, D>;
+    }
 }
+
+#[allow(private_interfaces)]
+impl<E: Element> Written for E {
+    #[inline(always)]
+    fn rounded<T: WidenToken, const N: usize>(
+        token: T,
+        values: [f32; N],
+        _divisor: Divisor,
+        _zero_point: i32,
+    ) -> [Self; N] {
+        E::narrowed(token, values)
+    }
+}
+
+#[allow(private_interfaces)]
+impl Written for u8 {
+    #[inline(always)]
+    fn rounded<T: WidenToken, const N: usize>(
+        _token: T,
+        values: [f32; N],
+        divisor: Divisor,
+        zero_point: i32,
+    ) -> [u8; N] {
+        let steps = divisor.steps_of(values);
+        let mut codes = [0; N];
+        for i in 0..N {
+            // The low byte, whether it stands for a sign or not.
+            codes[i] = (steps[i] + zero_point) as u8;
+        }
+        codes
+    }
+}
+
+pub(super) use private::Written;
 
 /// `x`, of any type.
 #[derive(Clone, Copy)]
@@ -115,19 +160,14 @@ impl<E: Element> Operand for E {}
 #[allow(private_interfaces)]
 impl<E: Element> private::Sealed for E {
     const CODES: Option<CodeType> = None;
+    type Written = E;
 
     fn source(x: ArrayView2<'_, Self>) -> Source<'_> {
         Source::Numbers(E::float_view(x))
     }
 
-    #[inline(always)]
-    fn rounded<T: WidenToken, const N: usize>(
-        token: T,
-        values: [f32; N],
-        _divisor: Divisor,
-        _zero_point: i32,
-    ) -> [Self; N] {
-        E::narrowed(token, values)
+    fn written<D: Dimension>(y: ArrayViewMut<'_, E, D>) -> ArrayViewMut<'_, E, D> {
+        y
     }
 }
 
@@ -138,24 +178,14 @@ macro_rules! code_operand {
         #[allow(private_interfaces)]
         impl private::Sealed for $type {
             const CODES: Option<CodeType> = Some(CodeType::$source);
+            type Written = u8;
 
             fn source(x: ArrayView2<'_, Self>) -> Source<'_> {
                 Source::$source(x)
             }
 
-            #[inline(always)]
-            fn rounded<T: WidenToken, const N: usize>(
-                _token: T,
-                values: [f32; N],
-                divisor: Divisor,
-                zero_point: i32,
-            ) -> [Self; N] {
-                let steps = divisor.steps_of(values);
-                let mut codes = [0; N];
-                for i in 0..N {
-                    codes[i] = $type::from_i32(steps[i] + zero_point);
-                }
-                codes
+            fn written<D: Dimension>(y: ArrayViewMut<'_, Self, D>) -> ArrayViewMut<'_, u8, D> {
+                as_bytes(y)
             }
         }
     };

@@ -82,6 +82,7 @@ struct Turn<'a, 'x, X> {
 
 impl<X: Element> Operation for Turn<'_, '_, X> {
     type Output = ();
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);
@@ -133,6 +134,7 @@ struct TurnCodes<'a> {
 
 impl Operation for TurnCodes<'_> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let codes: &[T::Staged] = bytemuck::try_cast_slice(self.codes.codes).unwrap_or_default();

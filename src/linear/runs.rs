@@ -33,6 +33,7 @@ struct HasMatrix;
 
 impl Operation for HasMatrix {
     type Output = bool;
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> bool {
         T::Matrix::EXISTS && token.matrix(1).is_some()
@@ -74,6 +75,7 @@ struct Int8<'a, F: Finish> {
 
 impl<F: Finish> Operation for Int8<'_, F> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let (groups, stride) = (self.x.padded / GROUP, self.x.stride / GROUP);
@@ -158,6 +160,7 @@ mod tests {
 
     impl Operation for Held<'_> {
         type Output = ();
+        const CODES: bool = true;
         fn run<T: Token>(self, token: T) {
             let unit = token.matrix(1);
             assert!(!is_faster(self.context, self.layer, 100) && token.matrix(2).is_none());

@@ -6,7 +6,7 @@
 use super::finish::{Epilogue, Finish, Scaled};
 use super::layer::PackedLinear;
 use super::layout::{GROUP, TILE};
-use super::operand::Operand;
+use super::operand::Written;
 use super::panels::Cut;
 use crate::context::Context;
 use crate::kernels::{Group, LANES, Operation, TileMut, Token, for_each_tile};
@@ -55,7 +55,7 @@ pub(super) fn piece(non_zeros: usize, lanes: usize) -> (usize, usize) {
 }
 
 /// A sparse f32 layer; `turned` as `turn_floats` made it for `lanes`.
-pub(super) fn float<Y: Operand>(
+pub(super) fn float<Y: Written>(
     context: &Context,
     layer: &PackedLinear<'_>,
     turned: &[f32],
@@ -80,8 +80,9 @@ struct Float<'a, Y> {
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Operand> Operation for Float<'_, Y> {
+impl<Y: Written> Operation for Float<'_, Y> {
     type Output = ();
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(self, token: T) {
         match self.lanes / LANES {
@@ -91,7 +92,7 @@ impl<Y: Operand> Operation for Float<'_, Y> {
     }
 }
 
-impl<Y: Operand> Float<'_, Y> {
+impl<Y: Written> Float<'_, Y> {
     #[inline(always)]
     fn multiply<T: Token, const G: usize>(mut self, token: T) {
         let block = self.block.get(..self.layer.in_features() * G * LANES).unwrap_or_default();
@@ -164,7 +165,7 @@ impl<V: Pod + Default, const G: usize> Waiting<V, G> {
 }
 
 /// A sparse f32 layer and a single row: nothing to turn, each weight reads its input where it is.
-pub(super) fn float_row<Y: Operand>(
+pub(super) fn float_row<Y: Written>(
     context: &Context,
     layer: &PackedLinear<'_>,
     row: &[f32],
@@ -184,8 +185,9 @@ struct FloatRow<'a, Y> {
     tile: TileMut<'a, Y>,
 }
 
-impl<Y: Operand> Operation for FloatRow<'_, Y> {
+impl<Y: Written> Operation for FloatRow<'_, Y> {
     type Output = ();
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         let stored = self.layer.stored::<4>();
@@ -234,6 +236,7 @@ struct Int8<'a, F: Finish> {
 
 impl<F: Finish> Operation for Int8<'_, F> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(self, token: T) {
         match self.lanes / LANES {

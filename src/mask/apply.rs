@@ -38,6 +38,7 @@ struct Apply<'a, E> {
 
 impl<E: Element> Operation for Apply<'_, E> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {

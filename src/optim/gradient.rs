@@ -108,6 +108,7 @@ const LANES: usize = 16;
 
 impl Operation for SumOfSquares<'_> {
     type Output = f64;
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> f64 {

@@ -74,6 +74,7 @@ struct Update<'a, 'g, R: Rule> {
 
 impl<R: Rule> Operation for Update<'_, '_, R> {
     type Output = Tally;
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) -> Tally {

@@ -226,6 +226,7 @@ struct FirstOrder<'a, G> {
 
 impl<G: Element> Operation for FirstOrder<'_, G> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {

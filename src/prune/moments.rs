@@ -33,6 +33,7 @@ struct Sum<'a, E> {
 
 impl<E: Element> Operation for Sum<'_, E> {
     type Output = f64;
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> f64 {

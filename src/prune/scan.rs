@@ -73,6 +73,7 @@ struct Feed<'f, V> {
 
 impl<V: Visit> Operation for Feed<'_, V> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, _token: T) {
@@ -105,6 +106,7 @@ struct Scan<'s, 'a, C, E: Element> {
 
 impl<C: Criterion, E: Element> Operation for Scan<'_, '_, C, E> {
     type Output = bool;
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> bool {

@@ -77,6 +77,7 @@ struct Decay<'a, E> {
 
 impl<E: Element> Operation for Decay<'_, E> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {

@@ -54,6 +54,7 @@ struct Cast<'a, A, B> {
 
 impl<A: Element, B: Element> Operation for Cast<'_, A, B> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {

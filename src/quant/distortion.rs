@@ -133,6 +133,7 @@ struct Cost {
 
 impl<E: Element, R: Rounder> Operation for Measure<'_, E, R> {
     type Output = Distortion;
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> Distortion {

@@ -55,6 +55,7 @@ impl Extrema {
     pub(super) const NONE: Extrema = Extrema { min: f32::INFINITY, max: f32::NEG_INFINITY, magnitude: 0 };
 
     /// Those of a single 0.
+    #[cfg(feature = "linear")]
     pub(crate) const ZERO: Extrema = Extrema { min: 0.0, max: 0.0, magnitude: 0 };
 
     /// To add many values to.
@@ -134,6 +135,7 @@ struct Scan<'a, E> {
 
 impl<E: Element> Operation for Scan<'_, E> {
     type Output = Extrema;
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> Extrema {
@@ -220,6 +222,7 @@ struct ScanChannel<'a, E> {
 
 impl<E: Element> Operation for ScanChannel<'_, E> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {
@@ -242,6 +245,7 @@ struct ScanColumns<'a, E> {
 
 impl<E: Element> Operation for ScanColumns<'_, E> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {

@@ -152,6 +152,7 @@ struct Forward<'a, E, R> {
 
 impl<E: Element, R: Rounder> Operation for Forward<'_, E, R> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {
@@ -179,6 +180,7 @@ struct Backward<'a, E, R> {
 
 impl<E: Element, R: Rounder> Operation for Backward<'_, E, R> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {

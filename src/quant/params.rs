@@ -444,6 +444,7 @@ struct Quantize<'a, E, C, R> {
 
 impl<E: Element, C: Code, R: Rounder> Operation for Quantize<'_, E, C, R> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {
@@ -468,6 +469,7 @@ struct Dequantize<'a, C, E> {
 
 impl<C: Code, E: Element> Operation for Dequantize<'_, C, E> {
     type Output = ();
+    const CODES: bool = false;
 
     #[inline(always)]
     fn run<T: Token>(self, token: T) {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{Operation, Staged as _, TileMut, Token, for_each_tile};
 use crate::linear::codes::{StagedBytes, Staging};
 use crate::linear::layer::PackedLinear;
-use crate::linear::operand::Operand;
+use crate::linear::operand::{Operand, Written};
 use crate::linear::scratch::Scratch;
 use ndarray::{ArrayView2, ArrayView4, ArrayViewMut2, ArrayViewMut4};
 
@@ -124,7 +124,7 @@ impl<'a> Conv2d<'a> {
     ) -> Result<()> {
         let (batch, height, width, _) = x.dim();
         let geometry = check(&self.layer, self.window, self.channels, &x, &y)?;
-        self.run(geometry, x, y, &mut vec![0; self.scratch_bytes([batch, height, width])?])
+        self.run(geometry, x, Y::written(y), &mut vec![0; self.scratch_bytes([batch, height, width])?])
     }
 
     /// As [`forward`](Conv2d::forward), and allocates nothing. What `scratch` holds, before and after, means nothing.
@@ -141,7 +141,7 @@ impl<'a> Conv2d<'a> {
         let (batch, height, width, _) = x.dim();
         let geometry = check(&self.layer, self.window, self.channels, &x, &y)?;
         check_scratch(scratch, self.scratch_bytes([batch, height, width])?)?;
-        self.run(geometry, x, y, scratch)
+        self.run(geometry, x, Y::written(y), scratch)
     }
 
     /// How many rows are lowered at a time. Depends on shapes alone.
@@ -151,7 +151,7 @@ impl<'a> Conv2d<'a> {
     }
 
     /// Everything is checked but the numbers of `x`.
-    fn run<'s, X: Operand, Y: Operand>(
+    fn run<'s, X: Operand, Y: Written>(
         &self,
         geometry: Geometry,
         x: ArrayView4<'s, X>,
@@ -194,7 +194,7 @@ impl<'a> Conv2d<'a> {
         Ok(())
     }
 
-    fn run_floats<Y: Operand>(
+    fn run_floats<Y: Written>(
         &self,
         context: &Context,
         geometry: &Geometry,
@@ -245,6 +245,7 @@ struct LowerCodes<'a, 'i> {
 
 impl Operation for LowerCodes<'_, '_> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, _token: T) {
         let pixels: &[T::Staged] = bytemuck::try_cast_slice(&*self.images.codes).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::kernels::{Group, Operation, TILE, TileMut, Token, for_each_tile};
 use crate::linear::finish::{Epilogue, Finish, Outputs, RowParameters, Scaled};
 use crate::linear::layer::PackedLinear;
 use crate::linear::layout::{Format, GROUP};
-use crate::linear::operand::Operand;
+use crate::linear::operand::{Operand, Written};
 use crate::linear::scratch::Scratch;
 use ndarray::{ArrayView4, ArrayViewMut4};
 
@@ -114,7 +114,7 @@ impl<'a> DepthwiseConv2d<'a> {
     ) -> Result<()> {
         let (batch, height, width, _) = x.dim();
         let geometry = check(&self.layer, self.window, self.layer.out_features(), &x, &y)?;
-        self.run(&geometry, x, y, &mut vec![0; self.scratch_bytes([batch, height, width])?])
+        self.run(&geometry, x, Y::written(y), &mut vec![0; self.scratch_bytes([batch, height, width])?])
     }
 
     /// As [`forward`](DepthwiseConv2d::forward), and allocates nothing. What `scratch` holds, before and after, means nothing.
@@ -131,7 +131,7 @@ impl<'a> DepthwiseConv2d<'a> {
         let (batch, height, width, _) = x.dim();
         let geometry = check(&self.layer, self.window, self.layer.out_features(), &x, &y)?;
         check_scratch(scratch, self.scratch_bytes([batch, height, width])?)?;
-        self.run(&geometry, x, y, scratch)
+        self.run(&geometry, x, Y::written(y), scratch)
     }
 
     /// Codes from a pixel to the next: whole tiles.
@@ -140,7 +140,7 @@ impl<'a> DepthwiseConv2d<'a> {
     }
 
     /// Everything is checked but the numbers of `x`.
-    fn run<X: Operand, Y: Operand>(
+    fn run<X: Operand, Y: Written>(
         &self,
         geometry: &Geometry,
         x: ArrayView4<'_, X>,
@@ -189,6 +189,7 @@ struct Depthwise<'a, 'i, F: Finish> {
 
 impl<F: Finish> Operation for Depthwise<'_, '_, F> {
     type Output = ();
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(mut self, token: T) {
         match self.size.0 * self.size.1 {

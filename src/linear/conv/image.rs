@@ -95,6 +95,7 @@ struct Zeros<'a> {
 
 impl Operation for Zeros<'_> {
     type Output = i32;
+    const CODES: bool = true;
     #[inline(always)]
     fn run<T: Token>(self, _token: T) -> i32 {
         let codes: &mut [T::Staged] = bytemuck::try_cast_slice_mut(self.codes).unwrap_or_default();
@@ -214,6 +215,7 @@ struct ExtremaOf<'a, 'x, X> {
 
 impl<X: Element> Operation for ExtremaOf<'_, '_, X> {
     type Output = Extrema;
+    const CODES: bool = false;
     #[inline(always)]
     fn run<T: Token>(self, token: T) -> Extrema {
         let (mut raw, mut buffer) = ([X::default(); CHUNK], [0.0; CHUNK]);

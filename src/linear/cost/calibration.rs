@@ -367,6 +367,7 @@ mod tests {
         struct HasMatrix;
         impl Operation for HasMatrix {
             type Output = bool;
+            const CODES: bool = true;
             fn run<T: Token>(self, token: T) -> bool {
                 token.matrix(16).is_some()
             }
