@@ -86,10 +86,11 @@ fn draw(random: &mut Random, threads: usize) -> (Workload, bool) {
     };
     let (outputs, inputs) = (size(), size());
     let low = (1, format.block().map_or(1, |block| block.1));
+    let block = format.block().unwrap_or(low);
     let mut workload = Workload {
         rows: random.size(1, 512),
         sparsity: 0.95 * random.unit(),
-        block: random.choose(&[(1, 1), low, format.block().unwrap_or(low)]),
+        block: random.choose(&[(1, 1), low, block, format.wide_block().unwrap_or(block)]),
         group_size: random.choose(&[32, 64, 128]),
         threads: random.choose(&[1, threads]),
         ..Workload::new(format, outputs, inputs)
