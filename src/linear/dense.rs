@@ -59,6 +59,14 @@ pub(super) fn float_piece(rows: usize, inputs: usize) -> (usize, usize) {
     (FLOAT_ROWS, piece(rows, inputs).1)
 }
 
+/// Bytes of floats that are turned before they are multiplied: the second cache has them still.
+const STRETCH: usize = 1 << 20;
+
+/// How many rows of so many floats are turned at a time: whole [pieces](float_piece).
+pub(super) fn stretch(inputs: usize) -> usize {
+    (STRETCH / (inputs * 4 * FLOAT_ROWS).max(1)).max(1) * FLOAT_ROWS
+}
+
 /// The most rows that lie side by side, on any instruction set.
 pub(super) const MOST_ROWS: usize = 12;
 

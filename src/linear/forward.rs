@@ -30,8 +30,10 @@ impl PackedLinear<'_> {
                 bf16_dot::room(rows, self.places()).and_then(|pairs| Scratch::bytes_for(pairs, 4))
             }
             _ if self.is_dense_float() => {
-                let turned = dense::room(rows);
-                turned.and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
+                let turned = dense::room(rows.min(dense::stretch(inputs)));
+                // All of `x` is something that can exist.
+                let fits = rows.checked_mul(inputs).and_then(|len| len.checked_mul(4)).is_some();
+                turned.filter(|_| fits).and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
             }
             Format::SparseF32 => {
                 let turned = match self.is_blocked() {
@@ -239,7 +241,6 @@ impl PackedLinear<'_> {
     ) {
         match self.format() {
             Format::Bf16Dot => bf16_dot::bf16_dot(context, self, x, y, scratch),
-            Format::Int4 => int4_float::int4_float(context, self, self.panels(context, x, scratch), y),
             Format::SparseF32 if self.is_blocked() => {
                 let turned = self.turned(context, x, blocks::cut(context), &mut scratch);
                 blocks::float(context, self, turned, y);
@@ -248,41 +249,44 @@ impl PackedLinear<'_> {
                 sparse::float_row(context, self, x.row(context, &mut scratch), y);
             }
             Format::SparseF32 => {
-                self.multiply_sparse_floats(context, x, y, scratch);
+                let stretch = (sparse::stretch(self.in_features()), sparse::float_cut);
+                self.in_stretches(context, x, y, scratch, stretch, sparse::float);
             }
-            _ => dense::float(context, self, self.panels(context, x, scratch), y),
+            format => {
+                let multiply = if format == Format::Int4 { int4_float::int4_float } else { dense::float };
+                if x.rows() == 1 {
+                    return multiply(context, self, x.row(context, &mut scratch), y);
+                }
+                let stretch = (dense::stretch(self.in_features()), |rows| dense::cut_for(context, rows));
+                self.in_stretches(context, x, y, scratch, stretch, multiply);
+            }
         }
     }
 
-    /// A sparse layer of single weights, some rows of `x` at a time: what is turned is read from caches.
-    fn multiply_sparse_floats<Y: Written>(
+    /// Some rows of `x` at a time: laid side by side, and multiplied while caches have them.
+    fn in_stretches<Y: Written>(
         &self,
         context: &Context,
         x: FloatView<'_>,
         mut y: ArrayViewMut2<'_, Y>,
         mut scratch: Scratch<'_>,
+        (stretch, cut): (usize, impl Fn(usize) -> Cut),
+        multiply: impl Fn(&Context, &Self, &[f32], ArrayViewMut2<'_, Y>),
     ) {
-        let (rows, stretch) = (x.rows(), sparse::stretch(self.in_features()));
-        let turned = scratch.take(sparse::float_cut(rows).room(rows.min(stretch)) * self.in_features());
+        let rows = x.rows();
+        let most = rows.min(stretch);
+        let turned = scratch.take(cut(most).room(most) * self.in_features());
         for first in (0..rows).step_by(stretch) {
             let stretch = Slice::from(first..rows.min(first + stretch));
             let y = y.slice_axis_mut(Axis(0), stretch);
-            turn(context, x.slice_rows(stretch), sparse::float_cut(y.nrows()), turned);
-            sparse::float(context, self, turned, y);
+            turn(context, x.slice_rows(stretch), cut(y.nrows()), turned);
+            multiply(context, self, turned, y);
         }
     }
 
     /// Whether `x` is multiplied as f32 with all weights.
     fn is_dense_float(&self) -> bool {
         !self.quantizes_input() && !self.format().is_sparse() && self.format() != Format::Bf16Dot
-    }
-
-    /// Rows as a dense float kernel takes them.
-    fn panels<'s>(&self, context: &Context, x: FloatView<'s>, mut scratch: Scratch<'s>) -> &'s [f32] {
-        match x.rows() {
-            1 => x.row(context, &mut scratch),
-            _ => self.turned(context, x, dense::cut_for(context, x.rows()), &mut scratch),
-        }
     }
 
     /// Rows of `x` side by side.
