@@ -88,8 +88,10 @@ fn peaks() -> Vec<Peak> {
     };
     if is_x86_feature_detected!("avx512f") {
         add("fma-avx512", 24.0 * 16.0, fma_512);
+        add("fma-avx512-loaded", 24.0 * 16.0, fma_512_loaded);
         if is_x86_feature_detected!("avx512vnni") {
             add("int8-avx512", 24.0 * 64.0, vnni_512);
+            add("int8-avx512-loaded", 24.0 * 64.0, vnni_512_loaded);
             if has_tiles() {
                 add("fma-amx", 24.0 * 16.0, fma_512);
                 // Of a tile, 64 products of each of 16 rows and 16 outputs.
@@ -154,6 +156,60 @@ macro_rules! peak {
     };
 }
 
+/// As `peak!`, with operands from the first cache, as a kernel of 12 rows and 32 outputs loads them: what is left of the peak where
+/// loads share the core.
+///
+/// Arguments: its name, what loads one number for all lanes, what is measured, and 12 pairs of sums.
+#[cfg(target_arch = "x86_64")]
+macro_rules! loaded_peak {
+    ($name:ident, $broadcast:literal, $instruction:literal, [$($row:literal $left:literal $right:literal)*]) => {
+        /// # Safety
+        /// The machine must have AVX-512 and the instruction.
+        unsafe fn $name() {
+            /// Steps until the operands come again: 20 KB of them.
+            const TURN: u64 = 125;
+            static ROWS: [[u32; 12]; TURN as usize] = [[0; 12]; TURN as usize];
+            static WEIGHTS: [[u32; 32]; TURN as usize] = [[0; 32]; TURN as usize];
+            // SAFETY: the steps of a turn are the lengths of both arrays; all registers are declared; the caller has the instruction set.
+            unsafe {
+                std::arch::asm!(
+                    "2:",
+                    "mov {row}, {rows}",
+                    "mov {weight}, {weights}",
+                    "mov {step:e}, {turn}",
+                    "3:",
+                    "vmovups zmm24, [{weight}]",
+                    "vmovups zmm25, [{weight} + 64]",
+                    $(
+                        concat!($broadcast, " zmm26, [{row} + 4 * ", $row, "]"),
+                        concat!($instruction, " zmm", $left, ", zmm26, zmm24"),
+                        concat!($instruction, " zmm", $right, ", zmm26, zmm25"),
+                    )*
+                    "add {row}, 48",
+                    "add {weight}, 128",
+                    "dec {step}",
+                    "jnz 3b",
+                    "dec {turns}",
+                    "jnz 2b",
+                    turn = const TURN,
+                    turns = inout(reg) STEPS / TURN => _,
+                    rows = in(reg) &raw const ROWS,
+                    weights = in(reg) &raw const WEIGHTS,
+                    row = out(reg) _,
+                    weight = out(reg) _,
+                    step = out(reg) _,
+                    out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
+                    out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                    out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _, out("xmm16") _, out("xmm17") _,
+                    out("xmm18") _, out("xmm19") _, out("xmm20") _, out("xmm21") _, out("xmm22") _, out("xmm23") _,
+                    out("xmm24") _, out("xmm25") _, out("xmm26") _,
+                    options(readonly, nostack),
+                );
+            }
+        }
+    };
+}
+
 /// As `peak!`, of an instruction whose result is then added up: pairs of a temporary and a sum.
 #[cfg(target_arch = "x86_64")]
 macro_rules! peak_with_sum {
@@ -179,6 +235,10 @@ macro_rules! peak_with_sum {
 peak!(fma_512, "vpxord", "vfmadd231ps", "zmm", [0 1 2 3 4 5 6 7 8 9 10 11 12 13 16 17 18 19 20 21 22 23 24 25]);
 #[cfg(target_arch = "x86_64")]
 peak!(vnni_512, "vpxord", "vpdpbusd", "zmm", [0 1 2 3 4 5 6 7 8 9 10 11 12 13 16 17 18 19 20 21 22 23 24 25]);
+#[cfg(target_arch = "x86_64")]
+loaded_peak!(fma_512_loaded, "vbroadcastss", "vfmadd231ps", [0 0 1 1 2 3 2 4 5 3 6 7 4 8 9 5 10 11 6 12 13 7 14 15 8 16 17 9 18 19 10 20 21 11 22 23]);
+#[cfg(target_arch = "x86_64")]
+loaded_peak!(vnni_512_loaded, "vpbroadcastd", "vpdpbusd", [0 0 1 1 2 3 2 4 5 3 6 7 4 8 9 5 10 11 6 12 13 7 14 15 8 16 17 9 18 19 10 20 21 11 22 23]);
 #[cfg(target_arch = "x86_64")]
 peak!(fma_256, "vpxor", "vfmadd231ps", "ymm", [0 1 2 3 4 5 6 7 8 9 10 11]);
 #[cfg(target_arch = "x86_64")]
