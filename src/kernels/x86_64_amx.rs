@@ -479,6 +479,7 @@ mod model {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dot::LANES;
     use super::*;
     use crate::Isa;
 
@@ -519,5 +520,19 @@ mod tests {
                 assert_eq!(sums, [[before + expected; TILE]; 2], "{deep} {thick}");
             }
         }
+    }
+
+    /// What no kernel asks for either: the unit is set up for more rows than there are.
+    #[test]
+    fn rows_that_are_not_there_count_nothing() {
+        let Some(unit) = unit(3) else { return };
+        let codes = [[1; 4]; 3 * GROUPS];
+        let codes = Codes::of(&codes[..2 * GROUPS], 2, GROUPS, GROUPS);
+        let mut sums = [[7; TILE]; 3];
+        unit.dot(codes, 0, &[[[1; 4]; TILE]; GROUPS], false, &mut sums, Beside::NOTHING);
+        assert_eq!(sums, [[0; TILE]; 3]);
+        let places: Vec<[u8; 2]> = (0..GROUPS as u16).map(u16::to_le_bytes).collect();
+        unit.dot_runs(codes, 0, [(&places, &[[[1; 4]; LANES]; GROUPS]); 2], &mut sums);
+        assert_eq!(sums, [[64; TILE], [64; TILE], [0; TILE]]);
     }
 }
