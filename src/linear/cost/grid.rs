@@ -82,6 +82,14 @@ impl Grid {
         }
     }
 
+    /// The same, but for few values that are out of line, which follow the others: see [`fit_rising`].
+    pub(super) fn fit_rising(&mut self, axis: usize, at: impl Fn(f64) -> bool) {
+        for line in self.lines(axis, at) {
+            let values: Vec<f64> = line.iter().map(|&index| self.values[index]).collect();
+            line.into_iter().zip(fit_rising(&values)).for_each(|(index, value)| self.values[index] = value);
+        }
+    }
+
     /// Whether no value at one of these points is below that at one before it on the axis.
     pub(super) fn is_rising(&self, axis: usize, at: impl Fn(f64) -> bool) -> bool {
         self.lines(axis, at).iter().all(|line| line.is_sorted_by(|&a, &b| self.values[a] <= self.values[b]))
@@ -97,6 +105,22 @@ impl Grid {
         };
         starts.map(line).collect()
     }
+}
+
+/// The rising values that are together nearest to these: where some fall, all that this concerns become the middle one of them (the lower
+/// of two), whichever way and however far one of them is off.
+fn fit_rising(values: &[f64]) -> Vec<f64> {
+    let mut pools: Vec<Vec<f64>> = Vec::new();
+    let middle = |pool: &[f64]| pool[(pool.len() - 1) / 2];
+    for &value in values {
+        let mut last = vec![value];
+        while let Some(before) = pools.pop_if(|before| middle(before) > middle(&last)) {
+            last.extend(before);
+            last.sort_by(f64::total_cmp);
+        }
+        pools.push(last);
+    }
+    pools.iter().flat_map(|pool| std::iter::repeat_n(middle(pool), pool.len())).collect()
 }
 
 /// See [`Grid::make_rising`].
@@ -122,6 +146,20 @@ mod tests {
         grid.values_mut().copy_from_slice(&[10.0, 20.0, 60.0]);
         let found = [0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0].map(|place| grid.at(&[place, 0.7]));
         assert_eq!(found, [10.0, 10.0, 15.0, 20.0, 40.0, 60.0, 120.0]);
+    }
+
+    #[test]
+    fn one_value_that_is_far_off_moves_no_others() {
+        let fit = |values: &[f64]| fit_rising(values);
+        assert!(fit(&[]).is_empty());
+        assert_eq!(fit(&[1.0, 2.0, 2.0, 5.0]), [1.0, 2.0, 2.0, 5.0]);
+        assert_eq!(fit(&[1000.0, 12.0, 13.0, 14.0]), [12.0, 12.0, 13.0, 14.0]);
+        assert_eq!(fit(&[2.0, 4.0, 900.0, 12.0, 14.0]), [2.0, 4.0, 12.0, 12.0, 14.0]);
+        assert_eq!(fit(&[2.0, 4.0, 6.0, 12.0, 0.0]), [2.0, 4.0, 6.0, 6.0, 6.0]);
+        let mut grid = Grid::new(&[&[1.0, 2.0, 3.0], &[1.0, 2.0]]);
+        grid.values_mut().copy_from_slice(&[90.0, 5.0, 3.0, 3.0, 4.0, 6.0]);
+        grid.fit_rising(0, |point| point < 3.0);
+        assert_eq!(grid.values(), [3.0, 3.0, 3.0, 3.0, 4.0, 6.0]);
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub(super) fn times(kernel: Kernel, output_bytes: f64, measured: &[f64]) -> Time
     }
     times.staging.make_rising(2, |_| true);
     (0..all_inputs.len()).for_each(|k| extend_staging(kernel, k, &mut times.staging));
+    times.output.fit_rising(0, is_whole);
+    times.output.fit_rising(2, |part| kernel.is_even(part));
     // What is extended depends on what rises and the other way round: until neither changes, so that times that are measured
     // again, by what was made of them, are the same.
     for _ in 0..MOST_TURNS {

@@ -3,7 +3,8 @@
 use super::super::layout::{Format, Header, LANES, TILE};
 use super::super::{bitmap, blocks, by_matrix, dense, int4, runs, sparse};
 use super::calibration::{
-    Calibration, Kernel, LEAST_OTHER_GROUPS, MOST_MATRIX_GROUPS, PANEL, STORED_OUTPUTS, Times, kernels,
+    Calibration, FOOTPRINTS, Kernel, LEAST_OTHER_GROUPS, MOST_MATRIX_GROUPS, PANEL, STORED_OUTPUTS, Times,
+    kernels,
 };
 use super::grid::Grid;
 use super::plan::TILES;
@@ -175,9 +176,11 @@ impl Times {
         let bytes = bytes as f64;
         let last = |grid: &Grid, axis| grid.axis(axis).last().copied().unwrap_or_default();
         let footprint = bytes.log2().min(last(&self.stall, 0));
+        // Weights of half the smallest footprint are as near as those of the layers whose outputs were measured.
+        let is_far = (footprint - FOOTPRINTS[0] + 1.0).clamp(0.0, 1.0);
         let waiting = (rows as f64).min(last(&self.rows_stall, 0));
         let [stall, rows_stall] = [self.stall.at(&[footprint]), self.rows_stall.at(&[waiting, footprint])]
-            .map(|stall| bytes * stall * team.products / team.reads.max(1.0));
+            .map(|stall| bytes * stall * is_far * team.products / team.reads.max(1.0));
         // A matrix unit's pieces are lower where a near cache holds the weights for all of them.
         let is_near = by_matrix && piece.0 < dense::ROWS;
         let passes = if is_near { 1.0 } else { rows.div_ceil(piece.0) as f64 };
