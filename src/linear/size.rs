@@ -43,7 +43,7 @@ impl Format {
     }
 }
 
-/// The size of groups as the header has it: no larger than the inputs.
+/// The size of groups as the header has it: a multiple of [`GROUP`], of which one that has all inputs is the least that does.
 pub(super) fn stored_group_size(group_size: usize, inputs: usize) -> Result<usize> {
     if group_size < inputs.max(1) && (group_size == 0 || !group_size.is_multiple_of(GROUP)) {
         return Err(Error::out_of_range(
@@ -53,7 +53,7 @@ pub(super) fn stored_group_size(group_size: usize, inputs: usize) -> Result<usiz
         ));
     }
     let whole = inputs.checked_next_multiple_of(GROUP).unwrap_or(inputs).max(GROUP);
-    Ok(group_size.clamp(GROUP, whole))
+    Ok(if group_size < inputs { group_size } else { whole })
 }
 
 fn dense(
@@ -100,8 +100,10 @@ mod tests {
                 assert_eq!(Format::Int8.packed_bytes(n, k, affine), weights.packed_bytes());
             }
         }
-        for (n, k, group_size) in [(1, 1, 1), (3, 5, 4), (33, 64, 32), (64, 129, 128), (2, 0, 8), (5, 33, 99)]
-        {
+        let groups =
+            [(1, 1, 1), (3, 5, 4), (33, 64, 32), (64, 129, 128), (2, 0, 8), (5, 33, 99), (5, 33, usize::MAX)];
+        let whole = (1..=9).flat_map(|k| (k..k + 6).map(move |size| (3, k, size)));
+        for (n, k, group_size) in groups.into_iter().chain(whole) {
             let codes = Array2::<i8>::ones((n, k));
             let scales = Array2::ones((n, k.div_ceil(stored_group_size(group_size, k).unwrap())));
             for zero in [None, Some(0), Some(1)] {
