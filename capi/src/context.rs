@@ -5,8 +5,8 @@ use crate::ffi::Options;
 use crate::panic::export;
 use crate::status::{Failure, TERSOR_E_THREAD, tersor_status};
 use crate::threads::{HostThreads, Pool};
-use std::ffi::{CString, c_char, c_void};
-use std::sync::{Arc, OnceLock};
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
 use tersor::{Context, Error, Isa, Parallel, ParallelFor};
 
 /// The instruction set and the threads that calls use. Any number of threads may use one at the same time.
@@ -165,9 +165,7 @@ pub unsafe extern "C" fn tersor_context_isa(
 ) -> tersor_status {
     export(|caller| {
         let out = caller.out("out_name", out_name)?;
-        let isa = caller.context(context)?.isa();
-        let index = Isa::available().iter().position(|&available| available == isa);
-        out.set(isa_name(index.unwrap_or(0)));
+        out.set(caller.context(context)?.isa().c_name().as_ptr());
         Ok(())
     })
 }
@@ -182,16 +180,8 @@ pub unsafe extern "C" fn tersor_context_isa(
 pub extern "C" fn tersor_isa_name(index: usize) -> *const c_char {
     let mut name = std::ptr::null();
     export(|_| {
-        name = isa_name(index);
+        name = Isa::available().get(index).map_or(std::ptr::null(), |isa| isa.c_name().as_ptr());
         Ok(())
     });
     name
-}
-
-fn isa_name(index: usize) -> *const c_char {
-    static NAMES: OnceLock<Vec<CString>> = OnceLock::new();
-    let names = NAMES.get_or_init(|| {
-        Isa::available().iter().map(|isa| CString::new(isa.name()).unwrap_or_default()).collect()
-    });
-    names.get(index).map_or(std::ptr::null(), |name| name.as_ptr())
 }

@@ -1,6 +1,7 @@
 //! Which instruction sets this machine has. An [`Isa`] value is the proof: it can only be had by detection.
 
 use crate::error::{Error, Result};
+use std::ffi::CStr;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -40,9 +41,10 @@ pub(crate) enum Level {
 /// | `neon-dotprod` | NEON with SDOT/UDOT |
 /// | `neon-i8mm` | those, with SMMLA/UMMLA |
 ///
-/// Linux gives AMX's registers to a process that asks for them, which detection does (`arch_prctl`); elsewhere there is no `amx` yet.
-/// It does not where a thread has an alternate signal stack of less than `AT_MINSIGSTKSZ` (some 12 KiB), and where it did, it refuses
-/// such stacks from then on (`sigaltstack`).
+/// Linux gives AMX's registers to a process that asks for them, which looking for the best does (`arch_prctl`); elsewhere there is no
+/// `amx` yet. It does not where a thread has an alternate signal stack of less than `AT_MINSIGSTKSZ` (some 12 KiB), and where it did, it
+/// refuses such stacks from then on (`sigaltstack`). Where `TERSOR_ISA` names another instruction set nothing is asked, until
+/// [`Isa::available`] or [`Isa::detected`] is called.
 /// Under `avx512` and `amx` sparse int8 layers also use VBMI2 where the processor has it; results are the same without.
 ///
 /// The environment variable `TERSOR_ISA` forces one for a process, [`Context::with_isa`](crate::Context::with_isa) for
@@ -64,7 +66,17 @@ impl Isa {
     /// Every instruction set that this machine can run, from the plainest to the best. Tests run on each of them.
     pub fn available() -> &'static [Isa] {
         static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
-        AVAILABLE.get_or_init(detect)
+        AVAILABLE.get_or_init(|| {
+            let mut found = Isa::unasked().to_vec();
+            found.extend(ask(&found));
+            found
+        })
+    }
+
+    /// Those for which the system need not be asked.
+    fn unasked() -> &'static [Isa] {
+        static UNASKED: OnceLock<Vec<Isa>> = OnceLock::new();
+        UNASKED.get_or_init(detect)
     }
 
     /// The instruction set of that name.
@@ -92,22 +104,28 @@ impl Isa {
 
     /// The name that `TERSOR_ISA` takes.
     pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default()
+    }
+
+    /// The same for C.
+    #[doc(hidden)]
+    pub fn c_name(self) -> &'static CStr {
         match self.0 {
-            Level::Scalar => "scalar",
+            Level::Scalar => c"scalar",
             #[cfg(kernels = "x86_64")]
-            Level::Avx2 => "avx2",
+            Level::Avx2 => c"avx2",
             #[cfg(kernels = "x86_64")]
-            Level::AvxVnni => "avx-vnni",
+            Level::AvxVnni => c"avx-vnni",
             #[cfg(kernels = "x86_64")]
-            Level::Avx512 => "avx512",
+            Level::Avx512 => c"avx512",
             #[cfg(kernels = "x86_64")]
-            Level::Amx => "amx",
+            Level::Amx => c"amx",
             #[cfg(kernels = "aarch64")]
-            Level::Neon => "neon",
+            Level::Neon => c"neon",
             #[cfg(kernels = "aarch64")]
-            Level::NeonDotprod => "neon-dotprod",
+            Level::NeonDotprod => c"neon-dotprod",
             #[cfg(kernels = "aarch64")]
-            Level::NeonI8mm => "neon-i8mm",
+            Level::NeonI8mm => c"neon-i8mm",
         }
     }
 
@@ -116,12 +134,11 @@ impl Isa {
     }
 
     fn find(name: &str, argument: &'static str) -> Result<Self> {
-        Isa::available().iter().copied().find(|isa| isa.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
-            Error::Isa {
-                argument: argument.into(),
-                value: name.to_owned(),
-                available: Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", "),
-            }
+        let among = |all: &[Isa]| all.iter().copied().find(|isa| isa.name().eq_ignore_ascii_case(name));
+        among(Isa::unasked()).or_else(|| among(Isa::available())).ok_or_else(|| Error::Isa {
+            argument: argument.into(),
+            value: name.to_owned(),
+            available: Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", "),
         })
     }
 }
@@ -158,11 +175,19 @@ fn detect() -> Vec<Isa> {
         && has!("avx512vnni");
     if avx2 && avx512 {
         found.push(Isa(Level::Avx512));
-        if super::x86_64_amx::has_amx() {
-            found.push(Isa(Level::Amx));
-        }
     }
     found
+}
+
+/// What there is besides if the system is asked for it, once.
+#[cfg(kernels = "x86_64")]
+fn ask(found: &[Isa]) -> Option<Isa> {
+    (found.contains(&Isa(Level::Avx512)) && super::x86_64_amx::has_amx()).then_some(Isa(Level::Amx))
+}
+
+#[cfg(not(kernels = "x86_64"))]
+fn ask(_: &[Isa]) -> Option<Isa> {
+    None
 }
 
 #[cfg(kernels = "aarch64")]

@@ -489,6 +489,41 @@ mod tests {
         Isa::named("amx").ok().and_then(|_| unsafe { Tiles::new(rows) })
     }
 
+    /// `ARCH_GET_XCOMP_PERM`: whether this process asked for the tiles' state.
+    #[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri), not(tersor_model_amx)))]
+    fn asked() -> bool {
+        use std::ffi::{c_int, c_long};
+        unsafe extern "C" {
+            fn syscall(number: c_long, ...) -> c_long;
+        }
+        const GET_PERMISSION: c_int = 0x1022;
+        let mut permitted = 0_u64;
+        // SAFETY: the call writes 8 bytes, or fails.
+        let status = unsafe { syscall(158, GET_PERMISSION, &raw mut permitted) };
+        status == 0 && permitted & 1 << 18 != 0
+    }
+
+    /// In processes of their own, since others of these tests ask.
+    #[test]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri), not(tersor_model_amx)))]
+    fn nothing_is_asked_where_another_instruction_set_is_named() {
+        const CHILD: &str = "TERSOR_TEST_CHILD";
+        if std::env::var_os(CHILD).is_some() {
+            let isa = crate::Context::new().unwrap().isa();
+            assert_eq!(asked(), isa.name() == "amx");
+            assert_eq!(Isa::named("amx").is_ok(), asked());
+            return;
+        }
+        let test = "kernels::x86_64_amx::tests::nothing_is_asked_where_another_instruction_set_is_named";
+        for isa in Isa::available().iter().map(|isa| isa.name()).chain([""]) {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let output =
+                child.args(["--exact", test]).env("TERSOR_ISA", isa).env(CHILD, "1").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{isa}: {said}");
+        }
+    }
+
     #[test]
     fn a_thread_holds_one() {
         let Some(first) = unit(3) else { return };
