@@ -4,11 +4,11 @@
 
 mod support;
 
-use ndarray::Array2;
+use ndarray::{Array2, Array4};
 use proptest::prelude::*;
 use support::every_isa;
 use support::guard::Guarded;
-use tersor::linear::{Format, PackedLinear, Weights, write_bias};
+use tersor::linear::{Conv2d, Format, PackedLinear, Weights, Window, write_bias};
 use tersor::quant::{CodeType, Params};
 use tersor::{Error, f16};
 
@@ -301,4 +301,29 @@ fn places_past_the_last_input_count_nothing() {
             }
         }
     }
+}
+
+/// Views that repeat one number, or have none: what a call would allocate for them is more than any address space.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn what_memory_cannot_hold_is_an_error_before_it_is_allocated() {
+    const MANY: usize = 1 << 50;
+    let refused = |result: tersor::Result<()>, name: &str, sizes: &[usize]| match result.unwrap_err() {
+        Error::SizeOverflow { argument, sizes: found } => {
+            assert_eq!((argument.as_ref(), &found[..]), (name, sizes))
+        }
+        error => panic!("{error}"),
+    };
+    let one = Array2::<f32>::ones((1, 1));
+    let wide = one.broadcast((MANY, 3)).unwrap();
+    let int8 = PackedLinear::new(Weights::int8(Array2::<i8>::ones((0, 3)).view(), &[1.0], &[])).unwrap();
+    refused(int8.forward(wide, Array2::<f32>::zeros((MANY, 0)).view_mut()), "x", &[MANY, 3]);
+    let codes = Array2::<u8>::ones((1, 1));
+    let y = &mut Array2::<i32>::zeros((MANY, 0));
+    refused(int8.forward_codes(codes.broadcast((MANY, 3)).unwrap(), &[], y.view_mut()), "x", &[MANY, 3]);
+    let image = Array4::<f32>::ones((1, 1, 1, 1));
+    let conv = Conv2d::new(int8, Window::new((1, 1))).unwrap();
+    let y = &mut Array4::<f32>::zeros((MANY, 1, 1, 0));
+    let x = image.broadcast((MANY, 1, 1, 3)).unwrap();
+    refused(conv.forward(x, y.view_mut()), "x", &[MANY, 1, 1, 3]);
 }

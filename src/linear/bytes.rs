@@ -1,10 +1,22 @@
 //! Packed bytes, owned or borrowed.
 
+use crate::error::{Error, Result};
 use crate::kernels::prefer_large_pages;
+use std::hint::black_box;
 use std::ops::{Deref, DerefMut};
 
 /// What a cache line holds. Kernels accept any alignment; at this one no load crosses two lines.
 const ALIGN: usize = 64;
+
+/// So many bytes, if there is memory for them; else [`Error::SizeOverflow`]. Allocating them would end the process.
+pub(super) fn room(bytes: usize, argument: &'static str, sizes: &[usize]) -> Result<usize> {
+    // Asked for and given back, untouched: what is allocated next need not be written to be zero.
+    let mut asked = Vec::<u8>::new();
+    match black_box(&mut asked).try_reserve_exact(bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(Error::SizeOverflow { argument: argument.into(), sizes: sizes.to_vec() }),
+    }
+}
 
 /// Bytes that begin at a cache line.
 pub(super) struct AlignedBytes {
@@ -70,5 +82,20 @@ impl Bytes<'_> {
             Bytes::Owned(bytes) => bytes,
             Bytes::Borrowed(bytes) => AlignedBytes::copy_of(bytes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_what_memory_holds() {
+        assert_eq!(room(0, "weights", &[0, 3]), Ok(0));
+        assert_eq!(room(1000, "weights", &[10, 100]), Ok(1000));
+        let most = isize::MAX as usize;
+        let error = Error::SizeOverflow { argument: "weights".into(), sizes: vec![1, most] };
+        assert_eq!(room(most, "weights", &[1, most]), Err(error.clone()));
+        assert_eq!(room(usize::MAX, "weights", &[1, most]), Err(error));
     }
 }

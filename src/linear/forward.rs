@@ -1,5 +1,6 @@
 //! Running a packed layer: everything is checked, activations are made ready in scratch, then pieces of `y` are computed.
 
+use super::bytes::room;
 use super::codes::{CodeRows, Spans, StagedBytes};
 use super::finish::{Epilogue, Exact, Finish, Scaled};
 use super::layer::PackedLinear;
@@ -75,9 +76,10 @@ impl PackedLinear<'_> {
     ) -> Result<()> {
         self.check_shapes(x.dim(), y.dim())?;
         self.check_types::<X, Y>()?;
+        let shape = [x.nrows(), x.ncols()];
         let x = X::source(x);
-        let bytes =
-            if self.is_dense_float() && x.as_row().is_some() { 0 } else { self.scratch_bytes(x.rows())? };
+        let needs_none = self.is_dense_float() && x.as_row().is_some();
+        let bytes = if needs_none { 0 } else { room(self.scratch_bytes(x.rows())?, "x", &shape)? };
         self.run(x, Y::written(y), &mut vec![0; bytes])
     }
 
@@ -115,7 +117,8 @@ impl PackedLinear<'_> {
         y: ArrayViewMut2<'_, i32>,
     ) -> Result<()> {
         self.check_codes::<X>(x.dim(), zero_points, y.dim())?;
-        self.run_codes(x, zero_points, y, &mut vec![0; self.scratch_bytes(x.nrows())?])
+        let bytes = room(self.scratch_bytes(x.nrows())?, "x", &[x.nrows(), x.ncols()])?;
+        self.run_codes(x, zero_points, y, &mut vec![0; bytes])
     }
 
     /// As [`forward_codes`](PackedLinear::forward_codes), and allocates nothing.

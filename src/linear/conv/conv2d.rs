@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::element::private::FloatView;
 use crate::error::{Error, Result};
 use crate::kernels::{Operation, Staged as _, TileMut, Token, for_each_tile};
+use crate::linear::bytes::room;
 use crate::linear::codes::{StagedBytes, Staging};
 use crate::linear::layer::PackedLinear;
 use crate::linear::operand::{Operand, Written};
@@ -122,9 +123,11 @@ impl<'a> Conv2d<'a> {
         x: ArrayView4<'_, X>,
         y: ArrayViewMut4<'_, Y>,
     ) -> Result<()> {
-        let (batch, height, width, _) = x.dim();
+        let (batch, height, width, channels) = x.dim();
         let geometry = check(&self.layer, self.window, self.channels, &x, &y)?;
-        self.run(geometry, x, Y::written(y), &mut vec![0; self.scratch_bytes([batch, height, width])?])
+        let bytes = self.scratch_bytes([batch, height, width])?;
+        let bytes = room(bytes, "x", &[batch, height, width, channels])?;
+        self.run(geometry, x, Y::written(y), &mut vec![0; bytes])
     }
 
     /// As [`forward`](Conv2d::forward), and allocates nothing. What `scratch` holds, before and after, means nothing.

@@ -6,6 +6,7 @@ use super::{check, check_scratch, for_each_chunk};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kernels::{Group, Operation, TILE, TileMut, Token, for_each_tile};
+use crate::linear::bytes::room;
 use crate::linear::finish::{Epilogue, Finish, Outputs, RowParameters, Scaled};
 use crate::linear::layer::PackedLinear;
 use crate::linear::layout::{Format, GROUP};
@@ -112,9 +113,11 @@ impl<'a> DepthwiseConv2d<'a> {
         x: ArrayView4<'_, X>,
         y: ArrayViewMut4<'_, Y>,
     ) -> Result<()> {
-        let (batch, height, width, _) = x.dim();
+        let (batch, height, width, channels) = x.dim();
         let geometry = check(&self.layer, self.window, self.layer.out_features(), &x, &y)?;
-        self.run(&geometry, x, Y::written(y), &mut vec![0; self.scratch_bytes([batch, height, width])?])
+        let bytes = self.scratch_bytes([batch, height, width])?;
+        let bytes = room(bytes, "x", &[batch, height, width, channels])?;
+        self.run(&geometry, x, Y::written(y), &mut vec![0; bytes])
     }
 
     /// As [`forward`](DepthwiseConv2d::forward), and allocates nothing. What `scratch` holds, before and after, means nothing.
