@@ -212,8 +212,19 @@ fn what_cannot_be_packed_is_named() {
     let codes = random_codes(3, 8, 1);
     assert!(matches!(refusal(Weights::int8(codes.view(), &[1.0], &[])), Error::Unsupported { .. }));
     // Finite, but not in bf16.
-    let large = array![[1.0_f32, f32::MAX]];
-    let Error::NotFinite { index: 1, .. } = refusal(Weights::from(large.view())) else { panic!() };
+    for (large, said) in [(f32::MAX, "3.4028235e38"), (-3.396_177_5e38, "-3.3961775e38")] {
+        let w = array![[1.0_f32, large]];
+        assert_eq!(
+            refusal(Weights::from(w.view())).to_string(),
+            format!(
+                "element 1 (row-major) of weights is {said}, \
+                 but must be below 3.3961775e38 in magnitude, from which on bf16 is infinite"
+            )
+        );
+    }
+    layer(array![[3.396_177_3e38_f32]].view());
+    let infinite = array![[1.0_f32, f32::MAX], [f32::INFINITY, 1.0]];
+    let Error::NotFinite { index: 2, .. } = refusal(Weights::from(infinite.view())) else { panic!() };
     let (x, mut y) = (array![[1_u8, 2]], Array2::<f32>::zeros((1, 1)));
     let packed = layer(w.view());
     assert!(matches!(packed.forward(x.view(), y.view_mut()), Err(Error::Unsupported { .. })));

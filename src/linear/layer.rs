@@ -70,8 +70,8 @@ impl PackedLinear<'static> {
     /// quantized array.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for a float weight (that survives) that is NaN, infinite, or too large for [bf16](Weights::bf16_dot),
-    /// [`Error::Length`] or
+    /// [`Error::NotFinite`] for a float weight (that survives) that is NaN or infinite, [`Error::OutOfRange`] for one that is too large
+    /// for [bf16](Weights::bf16_dot), [`Error::Length`] or
     /// [`Error::OutOfRange`] for scales and zero points that do not fit the codes, [`Error::Shape`] for a mask of another
     /// shape, [`Error::OutOfRange`] for more inputs than int32 sums (or 16-bit places) allow, [`Error::SizeOverflow`],
     /// and [`Error::Unsupported`] for a sparse layer of 16-bit or affine weights, and the dot product of bf16 with sparse weights or
@@ -199,7 +199,7 @@ impl<'a> PackedLinear<'a> {
     /// The same layer with `max(y, 0)` behind it: [`with_clamp`](PackedLinear::with_clamp) from 0 to infinity.
     ///
     /// # Errors
-    /// None that this layer has not had already.
+    /// None: these limits are always accepted. It is a `Result` because [`with_clamp`](PackedLinear::with_clamp)'s is.
     pub fn with_relu(self) -> Result<PackedLinear<'static>> {
         self.with_clamp(0.0, f32::INFINITY)
     }
