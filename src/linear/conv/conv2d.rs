@@ -34,6 +34,9 @@ const ROWS: std::ops::RangeInclusive<usize> = 64..=1024;
 /// Results are those of the layer for these rows, to the bit (in sparse float formats within the error of their sums), but
 /// for dynamic quantization, which takes the range of a whole image. What is in the padding is an exact zero.
 ///
+/// Strides change the bits of `y` in sparse float formats alone, within that error: how many rows are multiplied at a time depends on
+/// the strides of `y` (pixels that are equally far apart go on from line to line, others end with theirs).
+///
 /// For groups of channels run one convolution for each, on slices of `x` and `y`; where each channel is a group, a
 /// [`DepthwiseConv2d`](super::DepthwiseConv2d).
 ///
@@ -61,13 +64,14 @@ impl<'a> Conv2d<'a> {
     /// A convolution with the weights of `layer`.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] when the layer's inputs are not whole windows.
+    /// [`Error::OutOfRange`] for a size, stride or dilation of 0, and when the layer's inputs are not whole windows;
+    /// [`Error::SizeOverflow`] for a window of more taps than can be.
     pub fn new(layer: PackedLinear<'a>, window: Window) -> Result<Self> {
-        let taps = window.taps().filter(|&taps| taps > 0 && layer.in_features().is_multiple_of(taps));
-        let Some(taps) = taps else {
+        let taps = window.taps()?;
+        if !layer.in_features().is_multiple_of(taps) {
             let limit = format!("a multiple of the taps of the window, {:?}", window.size());
             return Err(Error::out_of_range("in_features", layer.in_features(), limit));
-        };
+        }
         let channels = layer.in_features() / taps;
         Ok(Conv2d { layer, window, channels })
     }
@@ -117,7 +121,7 @@ impl<'a> Conv2d<'a> {
     /// Allocates what [`forward_with`](Conv2d::forward_with) would be given.
     ///
     /// # Errors
-    /// Those of [`PackedLinear::forward`] and of [`scratch_bytes`](Conv2d::scratch_bytes). `y` is untouched then.
+    /// Those of [`PackedLinear::forward`], also [`Error::Isa`], and of [`scratch_bytes`](Conv2d::scratch_bytes). `y` is untouched then.
     pub fn forward<X: Operand, Y: Operand>(
         &self,
         x: ArrayView4<'_, X>,

@@ -55,7 +55,8 @@ impl<'a> DepthwiseConv2d<'a> {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a layer of another format than dense int8, or with zero points of its weights;
-    /// [`Error::OutOfRange`] when its inputs are not the taps of the window, or these are more than 128.
+    /// [`Error::OutOfRange`] for a size, stride or dilation of 0, and when its inputs are not the taps of the window, or these are
+    /// more than 128; [`Error::SizeOverflow`] for more than can be.
     pub fn new(layer: PackedLinear<'a>, window: Window) -> Result<Self> {
         if layer.format() != Format::Int8 || layer.has_zero_points() {
             let with = if layer.has_zero_points() { " with zero points" } else { "" };
@@ -64,11 +65,11 @@ impl<'a> DepthwiseConv2d<'a> {
                 instead: "pack symmetric int8 codes, dense".into(),
             });
         }
-        let taps = window.taps().filter(|&taps| taps > 0 && taps <= TAPS);
-        let Some(taps) = taps else {
+        let taps = window.taps()?;
+        if taps > TAPS {
             let limit = format!("1 to {TAPS} taps in a depthwise convolution");
             return Err(Error::out_of_range("window", format!("{:?}", window.size()), limit));
-        };
+        }
         if layer.in_features() != taps {
             let limit = format!("{taps}, the taps of the window, {:?}", window.size());
             return Err(Error::out_of_range("in_features", layer.in_features(), limit));
@@ -107,7 +108,8 @@ impl<'a> DepthwiseConv2d<'a> {
     /// Allocates what [`forward_with`](DepthwiseConv2d::forward_with) would be given.
     ///
     /// # Errors
-    /// Those of [`PackedLinear::forward`] and of [`scratch_bytes`](DepthwiseConv2d::scratch_bytes). `y` is untouched then.
+    /// Those of [`PackedLinear::forward`], also [`Error::Isa`], and of [`scratch_bytes`](DepthwiseConv2d::scratch_bytes). `y` is
+    /// untouched then.
     pub fn forward<X: Operand, Y: Operand>(
         &self,
         x: ArrayView4<'_, X>,

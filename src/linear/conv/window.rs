@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result, checked_product};
 
+const AXES: [&str; 2] = ["height", "width"];
+
 /// The window that a convolution moves over an image: its size, and how it moves. Heights come before widths.
 ///
 /// ```
@@ -73,8 +75,9 @@ impl Window {
         Ok((self.output_len(0, image.0)?, self.output_len(1, image.1)?))
     }
 
-    fn output_len(&self, axis: usize, len: usize) -> Result<usize> {
-        let name = ["height", "width"][axis];
+    /// Refuses a size, stride or dilation of 0 along an axis.
+    fn check_axis(&self, axis: usize) -> Result<()> {
+        let name = AXES[axis];
         for (what, value) in [("size", self.size), ("stride", self.stride), ("dilation", self.dilation)] {
             if value[axis] == 0 {
                 return Err(Error::out_of_range(
@@ -84,6 +87,12 @@ impl Window {
                 ));
             }
         }
+        Ok(())
+    }
+
+    fn output_len(&self, axis: usize, len: usize) -> Result<usize> {
+        self.check_axis(axis)?;
+        let name = AXES[axis];
         let [before, after] = self.padding[axis];
         let overflow = || Error::SizeOverflow {
             argument: format!("{name} of x with its padding").into(),
@@ -113,9 +122,11 @@ impl Window {
         self.size.into()
     }
 
-    /// How many taps it has; `None` where that overflows.
-    pub(super) fn taps(&self) -> Option<usize> {
-        self.size[0].checked_mul(self.size[1])
+    /// How many taps it has: at least 1. Refuses a window that can move over no image at all.
+    pub(super) fn taps(&self) -> Result<usize> {
+        self.check_axis(0)?;
+        self.check_axis(1)?;
+        checked_product("size of the window", &self.size)
     }
 
     /// Whether it sees each pixel by itself.
