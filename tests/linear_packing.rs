@@ -60,3 +60,11 @@ fn a_mask_decides_what_is_packed() {
     let error = PackedLinear::new(w.view()).unwrap_err();
     assert!(matches!(error, Error::NotFinite { index: 1, .. }), "{error}");
 }
+
+/// The sizes that a message names are those that the caller passed.
+#[test]
+fn a_layer_larger_than_memory_is_named_by_its_shape() {
+    let outputs = isize::MAX as usize;
+    let error = Format::F32.packed_bytes(outputs, 1, false).unwrap_err();
+    assert_eq!(error.to_string(), format!("weights: [{outputs}, 1] overflows the size of memory"));
+}

@@ -211,10 +211,8 @@ impl Header {
 
     pub(super) fn sections(&self) -> Result<Sections> {
         self.check()?;
-        let overflow = || Error::SizeOverflow {
-            argument: "weights".into(),
-            sizes: vec![self.outputs, self.inputs, self.stored],
-        };
+        let overflow =
+            || Error::SizeOverflow { argument: "weights".into(), sizes: vec![self.outputs, self.inputs] };
         let mut end = HEADER;
         let mut section = |factors: &[usize]| -> Result<Range<usize>> {
             let len = factors
