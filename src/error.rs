@@ -13,7 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// An array has another shape than the call needs.
-    #[error("{argument}: the shape is {found:?}, but {expected} is needed")]
+    #[error("{argument}: the shape is {found:?}, but must be {expected}")]
     Shape {
         /// The argument, as the signature names it.
         argument: Cow<'static, str>,
@@ -24,7 +24,7 @@ pub enum Error {
     },
 
     /// A slice has another length than the call needs.
-    #[error("{argument}: the length is {found}, but {expected} is needed")]
+    #[error("{argument}: the length is {found}, but must be {expected}")]
     Length {
         /// The argument, as the signature names it.
         argument: Cow<'static, str>,

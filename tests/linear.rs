@@ -504,7 +504,7 @@ fn bad_input_is_named_and_y_untouched() {
         let x = Array2::<f32>::zeros((2, 4));
         assert_eq!(
             message(layer.forward(narrow.view(), y.view_mut())),
-            "x: the shape is [2, 3], but [rows, 4], the layer's inputs is needed"
+            "x: the shape is [2, 3], but must be [rows, 4], the layer's inputs"
         );
         assert!(
             message(layer.forward(x.view(), y.slice_mut(s![..1, ..]))).starts_with("y: the shape is [1, 5]")

@@ -174,7 +174,7 @@ fn wrong_shapes_are_named_and_leave_everything_as_it_was() {
     let mask = Mask::zeros(&[2, 3]).unwrap();
     let mut array = Array2::from_elem((3, 2), 1.0_f32);
     let error = mask.apply(&mut array).unwrap_err();
-    assert_eq!(error.to_string(), "array: the shape is [3, 2], but the mask's [2, 3] is needed");
+    assert_eq!(error.to_string(), "array: the shape is [3, 2], but must be the mask's [2, 3]");
     assert_eq!(array, Array2::from_elem((3, 2), 1.0));
 
     assert!(matches!(Mask::ones(&[usize::MAX, 2]), Err(Error::SizeOverflow { .. })));

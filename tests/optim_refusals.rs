@@ -28,11 +28,11 @@ fn wrong_shapes_are_named_before_anything_changes() {
     };
     assert_eq!(
         refused(&[&good, &second], std::slice::from_ref(&gradient)),
-        "gradients: the length is 1, but 2, one for each parameter is needed"
+        "gradients: the length is 1, but must be 2, one for each parameter"
     );
     assert_eq!(
         refused(&[&good, &second], &[gradient.clone(), Array2::zeros((3, 2)).into_dyn()]),
-        "the gradient of second: the shape is [3, 2], but the weights' [2, 3] is needed"
+        "the gradient of second: the shape is [3, 2], but must be the weights' [2, 3]"
     );
     let columns_first = Array2::zeros((2, 3).f()).into_dyn();
     assert!(
@@ -61,7 +61,7 @@ fn wrong_lengths_of_borrowed_slices_are_named() {
     };
     assert_eq!(
         refused(4, [4, 3], 4, 4, 4),
-        "state 1 of w: the length is 3, but 4, one for each weight is needed"
+        "state 1 of w: the length is 3, but must be 4, one for each weight"
     );
     assert!(refused(4, [5, 4], 4, 4, 4).starts_with("state 0 of w: the length is 5"));
     assert!(refused(4, [4, 4], 0, 4, 4).starts_with("the bf16 weights of w: the length is 0"));

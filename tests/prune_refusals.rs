@@ -88,7 +88,7 @@ fn what_cannot_be_is_refused_by_name() {
     let mask = Mask::ones(&[6, 4]).unwrap();
     assert_eq!(
         message(pruner.sparsity(0.5).within(&mask).mask(weights.view())),
-        "mask: the shape is [6, 4], but the weights' [4, 6] is needed"
+        "mask: the shape is [6, 4], but must be the weights' [4, 6]"
     );
     let two = [mask.clone(), mask];
     assert!(matches!(pruner.sparsity(0.5).within_each(&two).mask(weights.view()), Err(Error::Length { .. })));

@@ -407,7 +407,7 @@ fn refused_calls_leave_their_outputs_alone() {
     let error = params.quantize_into(x.view(), codes.view_mut()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "values: the shape is [2, 3], but 2 elements along axis 1, one for each scale is needed"
+        "values: the shape is [2, 3], but must be of 2 elements along axis 1, one for each scale"
     );
     let x = Array2::<f32>::ones((2, 2));
     assert!(matches!(params.quantize_into(x.view(), codes.view_mut()), Err(Error::Shape { .. })));

@@ -285,7 +285,7 @@ pub unsafe extern "C" fn tersor_mask_load_shape(
         let out = caller.out("out_axes", out_axes)?;
         if !shape.is_null() {
             if capacity < axes {
-                let expected = format!("at least {axes}, the number of axes,");
+                let expected = format!("at least {axes}, the number of axes");
                 return Err(Error::Length { argument: "shape".into(), found: capacity, expected }.into());
             }
             let shape: &mut [usize] = caller.output("shape", shape, axes)?;
@@ -367,7 +367,7 @@ fn check_mask_bytes(argument: &'static str, mask_bytes: usize, count: usize) -> 
     Err(Error::Length {
         argument: argument.into(),
         found: mask_bytes,
-        expected: format!("at least {needed} bytes, a bit for each of {count} weights,"),
+        expected: format!("at least {needed} bytes, a bit for each of {count} weights"),
     }
     .into())
 }

@@ -127,7 +127,7 @@ impl Several {
             parameter.borrow(caller).map_err(|failure| failure.at("parameters", index))?;
             let (found, count) = (gradient.0.count, parameter.0.count);
             if found != count {
-                let expected = format!("{count}, the count of parameters[{index}],");
+                let expected = format!("{count}, the count of parameters[{index}]");
                 let error = Error::Length { argument: "count".into(), found, expected };
                 return Err(Failure::from(error).at("gradients", index));
             }

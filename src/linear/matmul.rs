@@ -24,10 +24,14 @@ const PIECE: (usize, usize) = (256, 256);
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] when the shapes do not fit each other. `c` is untouched then.
+/// [`Error::Shape`] when the shapes do not fit each other, [`Error::Isa`] as [`Context::current`]. `c` is untouched then.
 pub fn matmul(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, c: ArrayViewMut2<'_, f32>) -> Result<()> {
     if a.ncols() != b.nrows() {
-        return Err(Error::shape("b", b.shape(), format!("{} rows, the columns of a", a.ncols())));
+        return Err(Error::shape(
+            "b",
+            b.shape(),
+            format!("[{}, columns], with a row for each column of a", a.ncols()),
+        ));
     }
     let needed = [a.nrows(), b.ncols()];
     if c.shape() != needed {

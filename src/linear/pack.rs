@@ -409,7 +409,7 @@ fn check_parameters(codes: &CodesView<'_>, scales: &[f32], zero_points: &[i32]) 
         return Err(Error::length(
             "zero_points",
             zero_points.len(),
-            format!("none, 1 or {outputs}, one for each output"),
+            format!("0, 1 or {outputs}, one for each output"),
         ));
     }
     let (range, shift) = match codes {

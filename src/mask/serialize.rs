@@ -60,7 +60,7 @@ impl<'a> SavedMask<'a> {
         let size = SavedMask::size(shape)?;
         let len = checked_product("shape", shape)?;
         if bits.len() != len {
-            return Err(Error::length("bits", bits.len(), format!("{len}, one for each weight,")));
+            return Err(Error::length("bits", bits.len(), format!("{len}, one for each weight")));
         }
         if bytes.len() != size {
             return Err(Error::length("bytes", bytes.len(), size));

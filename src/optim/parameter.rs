@@ -115,7 +115,7 @@ impl Parameter {
     /// [`Error::Shape`] when the shape differs, and as [`Parameter::new`]; nothing has changed then.
     pub fn assign<E: Element, D: Dimension>(&mut self, weights: ArrayView<'_, E, D>) -> Result<()> {
         if weights.shape() != self.shape {
-            let expected = format!("{:?} of {}", self.shape, self.name);
+            let expected = format!("{:?}, that of {}", self.shape, self.name);
             return Err(Error::shape("weights", weights.shape(), expected));
         }
         let mut master: Vec<f32> = weights.iter().map(|&weight| Element::to_f32(weight)).collect();

@@ -201,7 +201,7 @@ impl<G: Element> Criterion for Gradient<'_, G> {
             return Err(Error::length(
                 "gradients",
                 self.gradients.len(),
-                format!("{}, one for each tensor,", shapes.len()),
+                format!("{}, one for each tensor", shapes.len()),
             ));
         }
         for (index, ((found, _), shape)) in self.gradients.iter().zip(shapes).enumerate() {

@@ -94,7 +94,7 @@ fn prepare<'a, C: Criterion, E: Element>(
 
 fn check_masks(masks: &[Mask], shapes: &[&[usize]]) -> Result<()> {
     if masks.len() != shapes.len() {
-        return Err(Error::length("masks", masks.len(), format!("{}, one for each tensor,", shapes.len())));
+        return Err(Error::length("masks", masks.len(), format!("{}, one for each tensor", shapes.len())));
     }
     for (index, (mask, shape)) in masks.iter().zip(shapes).enumerate() {
         if mask.shape() != *shape {

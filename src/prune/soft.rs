@@ -53,7 +53,7 @@ impl BitSlice<'_> {
             return self.apply(weights);
         }
         if weights.len() != self.len() {
-            let expected = format!("{}, one weight for each bit,", self.len());
+            let expected = format!("{}, one weight for each bit", self.len());
             return Err(Error::length("weights", weights.len(), expected));
         }
         let context = Context::current()?;

@@ -135,7 +135,7 @@ impl Observer for MinMax {
             && !self.intervals.is_empty()
             && len != self.intervals.len()
         {
-            let expected = format!("{} elements along axis {axis}, as before", self.intervals.len());
+            let expected = format!("of {} elements along axis {axis}, as before", self.intervals.len());
             return Err(Error::shape("values", values.shape(), expected));
         }
         let found = measure("values", values, self.axis)?;

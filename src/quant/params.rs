@@ -390,7 +390,7 @@ impl<'a> ParamsView<'a> {
         if let Some(axis) = self.axis
             && shape.get(axis) != Some(&self.scales.len())
         {
-            let expected = format!("{} elements along axis {axis}, one for each scale", self.scales.len());
+            let expected = format!("of {} elements along axis {axis}, one for each scale", self.scales.len());
             return Err(Error::shape(argument, shape, expected));
         }
         Ok(Channels::new(shape, self.axis))

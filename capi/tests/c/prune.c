@@ -28,14 +28,14 @@ static void test_saved_masks(void) {
         REFUSED(TERSOR_E_LAYOUT, "saved: ", back, tersor_mask_load(saved, i, back, sizeof back));
     }
     REFUSED(TERSOR_E_LAYOUT, "not a mask", sizes, tersor_mask_load_shape("a mask it is not", 16, 3, sizes, &axes));
-    REFUSED(TERSOR_E_LENGTH, "shape: the length is 1, but at least 2", sizes,
+    REFUSED(TERSOR_E_LENGTH, "shape: the length is 1, but must be at least 2", sizes,
             tersor_mask_load_shape(saved, bytes, 1, sizes, &axes));
     REFUSED(TERSOR_E_NULL, "out_axes", sizes, tersor_mask_load_shape(saved, bytes, 3, sizes, NULL));
     REFUSED(TERSOR_E_NULL, "saved", sizes, tersor_mask_load_shape(NULL, bytes, 3, sizes, &axes));
     REFUSED(TERSOR_E_LENGTH, "mask: the length is 2", back, tersor_mask_load(saved, bytes, back, 2));
     REFUSED(TERSOR_E_NULL, "mask", back, tersor_mask_load(saved, bytes, NULL, 3));
     REFUSED(TERSOR_E_LENGTH, "mask: the length is 2", saved[40], tersor_mask_save(mask, 2, shape, 2, saved, bytes));
-    REFUSED(TERSOR_E_LENGTH, "saved: the length is 42, but 43", saved[40],
+    REFUSED(TERSOR_E_LENGTH, "saved: the length is 42, but must be 43", saved[40],
             tersor_mask_save(mask, 3, shape, 2, saved, bytes - 1));
     REFUSED(TERSOR_E_NULL, "saved", back, tersor_mask_save(mask, 3, shape, 2, NULL, bytes));
     REFUSED(TERSOR_E_NULL, "shape", saved[40], tersor_mask_save(mask, 3, NULL, 2, saved, bytes));

@@ -329,7 +329,7 @@ static void test_tensors(void) {
     /* Refusals: nothing changes, the scaler included. */
     before = net;
     gradients[1].count = 4;
-    REFUSED(TERSOR_E_LENGTH, "gradients[1].count: the length is 4, but 5", net,
+    REFUSED(TERSOR_E_LENGTH, "gradients[1].count: the length is 4, but must be 5", net,
             tersor_adam_step_tensors(NULL, gradients, 2, 1.0, NULL, &scaler, net.parameters, &o, NULL));
     gradients[1].count = COUNT;
     gradients[1].dtype = 3;
