@@ -8,7 +8,9 @@
  * - Status. Every function that can fail returns a tersor_status: TERSOR_OK, which is 0, or TERSOR_E_*. Then
  *   tersor_last_error() has a message that names the argument, its value and the limit. A comment lists the statuses that
  *   say something about that function; any function can also return TERSOR_E_NULL, TERSOR_E_ALIGNMENT and
- *   TERSOR_E_SIZE_OVERFLOW for a pointer or a size that cannot be, and TERSOR_E_PANIC, which is a bug in tersor.
+ *   TERSOR_E_SIZE_OVERFLOW for a pointer or a size that cannot be, TERSOR_E_PANIC, which is a bug in tersor, and, when it
+ *   runs without a context, TERSOR_E_ISA, where the environment variable TERSOR_ISA names an instruction set that does not
+ *   exist or that this machine lacks.
  * - Outputs are written only on success: when a function fails, nothing has changed (except after TERSOR_E_PANIC).
  * - Order of arguments. Context; inputs (pointer, sizes, stride); options; outputs.
  * - NULL. Where a comment does not allow NULL, it is TERSOR_E_NULL. A length of 0 makes its pointer ignored. A NULL
@@ -18,7 +20,7 @@
  *   Casts, masks, quantizing with given parameters, dequantizing, fake quantization, running packed layers and training
  *   steps allocate nothing; other functions may, and free it again.
  * - Shapes. Matrices are row-major: row i begins at pointer + i * stride. Strides are in elements, and at least the
- *   number of columns. What lies between the rows is not touched.
+ *   number of columns (of channels, for images). What lies between the rows is not touched.
  * - Aliasing. An output overlaps no other argument, except where a comment says that it may.
  * - Masks are a bit per weight: 1 survives, 0 is pruned. Bit i belongs to the weight with row-major index i (rows * cols
  *   bits, whatever the stride), and is bit i % 8, from the least significant, of byte i / 8. A mask of n weights takes
@@ -4431,7 +4433,8 @@ typedef struct tersor_prediction {
 
 /**
  * Measures this machine, for the instruction set and the threads of the context. Takes about a second and 70 MB of
- * memory, on a machine that does nothing else. The clock of a processor moves: see `tersor_calibration_merge`.
+ * memory, on a machine that does nothing else. The clock of a processor moves: see `tersor_calibration_merge`. Measure with a
+ * release build of the library: a debug build times its own, unoptimized code, and what it predicts is wrong for any other.
  *
  * @param context          NULL is allowed
  * @param out_calibration  receives the calibration; pass it to `tersor_calibration_destroy` at the end
@@ -4595,9 +4598,10 @@ tersor_status tersor_calibration_compare(const struct tersor_calibration *calibr
  * From which sparsity on the sparse layer is predicted to be faster than the dense one, whatever the sparsity above it.
  *
  * @param dense         the layer to be faster than
- * @param sparse        the other; its sparsity does not matter
+ * @param sparse        the same layer in another format, for as many rows; its sparsity does not matter, and threads may differ
  * @param out_sparsity  receives 0 to 1, or 2 when it never is
- * @return as `tersor_calibration_predict`, for either
+ * @return as `tersor_calibration_predict`, for either; `TERSOR_E_OUT_OF_RANGE` also where n, k or m of `sparse` is not that of
+ *         `dense`
  *
  * Since 0.1.
  */

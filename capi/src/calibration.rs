@@ -6,7 +6,7 @@ use crate::context::tersor_context;
 use crate::ffi::Options;
 use crate::packed::layer;
 use crate::panic::export;
-use crate::status::{Failure, tersor_status};
+use crate::status::{Failure, Rename, tersor_status};
 use std::ffi::{CString, c_char, c_void};
 use tersor::linear::{Calibration, Format, Workload};
 
@@ -111,7 +111,8 @@ pub struct tersor_prediction {
 }
 
 /// Measures this machine, for the instruction set and the threads of the context. Takes about a second and 70 MB of
-/// memory, on a machine that does nothing else. The clock of a processor moves: see `tersor_calibration_merge`.
+/// memory, on a machine that does nothing else. The clock of a processor moves: see `tersor_calibration_merge`. Measure with a
+/// release build of the library: a debug build times its own, unoptimized code, and what it predicts is wrong for any other.
 ///
 /// @param context          NULL is allowed
 /// @param out_calibration  receives the calibration; pass it to `tersor_calibration_destroy` at the end
@@ -146,7 +147,7 @@ pub unsafe extern "C" fn tersor_calibration_from_text(
     export(|caller| {
         let out = caller.out("out_calibration", out_calibration)?;
         let text = caller.string("text", text)?.ok_or_else(|| Failure::null("text"))?;
-        out.set(caller.give_calibration(with_isa(text.parse()?)?));
+        out.set(caller.give_calibration(with_isa(text.parse().renamed(&[("calibration", "text")])?)?));
         Ok(())
     })
 }
@@ -311,7 +312,8 @@ pub unsafe extern "C" fn tersor_calibration_predict(
         let calibration = caller.calibration("calibration", calibration)?;
         let workload = caller.workload("workload", workload)?;
         let out = caller.out("out_prediction", out_prediction)?;
-        out.set(prediction(workload.format, calibration.calibration.predict(&workload)?));
+        let cost = in_struct("workload", calibration.calibration.predict(&workload))?;
+        out.set(prediction(workload.format, cost));
         Ok(())
     })
 }
@@ -337,7 +339,7 @@ pub unsafe extern "C" fn tersor_calibration_compare(
         let calibration = caller.calibration("calibration", calibration)?;
         let workload = caller.workload("workload", workload)?;
         let out_count = caller.out("out_count", out_count)?;
-        let costs = calibration.calibration.compare(&workload)?;
+        let costs = in_struct("workload", calibration.calibration.compare(&workload))?;
         let predictions: Vec<_> = costs.iter().map(|(format, cost)| prediction(*format, *cost)).collect();
         let written = predictions.get(..capacity.min(predictions.len())).unwrap_or_default();
         caller.write_all("out_predictions", written, out_predictions)?;
@@ -349,9 +351,10 @@ pub unsafe extern "C" fn tersor_calibration_compare(
 /// From which sparsity on the sparse layer is predicted to be faster than the dense one, whatever the sparsity above it.
 ///
 /// @param dense         the layer to be faster than
-/// @param sparse        the other; its sparsity does not matter
+/// @param sparse        the same layer in another format, for as many rows; its sparsity does not matter, and threads may differ
 /// @param out_sparsity  receives 0 to 1, or 2 when it never is
-/// @return as `tersor_calibration_predict`, for either
+/// @return as `tersor_calibration_predict`, for either; `TERSOR_E_OUT_OF_RANGE` also where n, k or m of `sparse` is not that of
+///         `dense`
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -365,7 +368,13 @@ pub unsafe extern "C" fn tersor_calibration_pays_from(
         let calibration = caller.calibration("calibration", calibration)?;
         let (dense, sparse) = (caller.workload("dense", dense)?, caller.workload("sparse", sparse)?);
         let out = caller.out("out_sparsity", out_sparsity)?;
-        out.set(calibration.calibration.pays_from(&dense, &sparse)?.unwrap_or(2.0));
+        let calibration = &calibration.calibration;
+        // Whatever is wrong with one of them is found here, under its name.
+        in_struct("dense", calibration.predict(&dense))?;
+        in_struct("sparse", calibration.predict(&Workload { sparsity: 0.0, ..sparse }))?;
+        let names =
+            [("sparse.outputs", "sparse.n"), ("sparse.inputs", "sparse.k"), ("sparse.rows", "sparse.m")];
+        out.set(calibration.pays_from(&dense, &sparse).renamed(&names)?.unwrap_or(2.0));
         Ok(())
     })
 }
@@ -386,6 +395,25 @@ impl tersor_workload {
             threads: self.threads,
         })
     }
+}
+
+/// The failure with the names of the fields of the struct that is passed as `argument`.
+fn in_struct<T>(argument: &str, result: tersor::Result<T>) -> Result<T, Failure> {
+    const FIELDS: [(&str, &[&str]); 8] = [
+        ("sparsity", &["sparsity"]),
+        ("block", &["block_outputs", "block_inputs"]),
+        ("threads", &["threads"]),
+        ("group_size", &["group_size"]),
+        ("in_features", &["k"]),
+        ("weights", &["n", "k"]),
+        ("x", &["m", "k"]),
+        ("y", &["m", "n"]),
+    ];
+    let names = FIELDS.map(|(name, fields)| {
+        let fields: Vec<_> = fields.iter().map(|field| format!("{argument}.{field}")).collect();
+        (name, fields.join(" x "))
+    });
+    result.renamed(&names.each_ref().map(|(name, fields)| (*name, fields.as_str())))
 }
 
 fn of(workload: &Workload) -> tersor_workload {

@@ -125,7 +125,7 @@ impl Caller {
         cols: usize,
         stride: usize,
     ) -> Result<ArrayView2<'a, T>, Failure> {
-        let pointer = strided(argument, pointer.cast_mut().cast::<T>(), rows, cols, stride)?;
+        let pointer = strided(argument, pointer.cast_mut().cast::<T>(), (rows, (cols, "columns")), stride)?;
         // SAFETY: `strided` checked what can be checked; an empty matrix dereferences nothing. A pointer and not a slice,
         // because what lies between the rows may belong to somebody else.
         Ok(unsafe { ArrayView2::from_shape_ptr((rows, cols).strides((stride.max(1), 1)), pointer.as_ptr()) })
@@ -140,7 +140,7 @@ impl Caller {
         cols: usize,
         stride: usize,
     ) -> Result<ArrayViewMut2<'a, T>, Failure> {
-        let pointer = strided(argument, pointer.cast::<T>(), rows, cols, stride)?;
+        let pointer = strided(argument, pointer.cast::<T>(), (rows, (cols, "columns")), stride)?;
         // SAFETY: as in `matrix`; the rows are disjoint because `stride >= cols`.
         Ok(unsafe {
             ArrayViewMut2::from_shape_ptr((rows, cols).strides((stride.max(1), 1)), pointer.as_ptr())
@@ -453,12 +453,11 @@ fn addressable<T>(argument: &'static str, sizes: &[usize], len: usize) -> Result
     }
 }
 
-/// A checked pointer to `rows x cols` elements; dangling where there are none.
+/// A checked pointer to `rows x cols` elements; dangling where there are none. `of` is what messages call the columns.
 fn strided<T>(
     argument: &'static str,
     pointer: *mut T,
-    rows: usize,
-    cols: usize,
+    (rows, (cols, of)): (usize, (usize, &str)),
     stride: usize,
 ) -> Result<NonNull<T>, Failure> {
     let overflow = || Error::SizeOverflow { argument: argument.into(), sizes: vec![rows, stride.max(cols)] };
@@ -466,7 +465,7 @@ fn strided<T>(
         return Err(Failure::out_of_range(
             &format!("the stride of {argument}"),
             stride,
-            format!("at least {cols}, the number of columns"),
+            format!("at least {cols}, the number of {of}"),
         ));
     }
     // Also where there is no element: a number of rows or columns, or a stride, that no matrix could have is refused, before
@@ -494,7 +493,7 @@ fn pixels<T>(
     let all = image.checked_mul(batch.max(1)).ok_or_else(overflow)?;
     addressable::<T>(argument, &[batch, height, width, stride], all)?;
     let rows = batch * height * width;
-    let pointer = strided(argument, pointer, rows, channels, stride)?;
+    let pointer = strided(argument, pointer, (rows, (channels, "channels")), stride)?;
     Ok((pointer, (batch, height, width, channels).strides((image, line, stride.max(1), 1))))
 }
 

@@ -73,7 +73,7 @@ static void run(int depthwise) {
     /* Refusals. */
     REFUSED(TERSOR_E_UNSUPPORTED, "x of i8 codes", *y,
             tersor_conv2d_forward_i8(NULL, x, BATCH, HEIGHT, WIDTH, STRIDE, packed, bytes, &o, scratch, scratch_bytes, y, 4));
-    REFUSED(TERSOR_E_OUT_OF_RANGE, "stride of x", *y,
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "the number of channels", *y,
             tersor_conv2d_forward_u8(NULL, x_u8, BATCH, HEIGHT, WIDTH, IN - 1, packed, bytes, &o, scratch, scratch_bytes,
                                      y_u8, 4));
     REFUSED(TERSOR_E_NULL, "x is NULL", *y,
@@ -91,7 +91,9 @@ static void run(int depthwise) {
     o.stride_width = 0;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "stride of the window along the width is 0", *y,
             tersor_conv2d_output_size(3, 4, &o, &out_height, &out_width));
-    o.window_width = 3;
+    REFUSED(TERSOR_E_OUT_OF_RANGE, "stride of the window along the width is 0", *y,
+            tersor_conv2d_forward_size(NULL, 1, 3, 4, packed, bytes, &o, &scratch_bytes));
+    o.stride_width = 1, o.window_width = 3;
     REFUSED(TERSOR_E_OUT_OF_RANGE, "in_features", *y,
             tersor_conv2d_forward_size(NULL, 1, 3, 4, packed, bytes, &o, &scratch_bytes));
 
