@@ -41,10 +41,11 @@ impl Context {
         Ok(Context { isa: Isa::selected()?, parallel: Parallel::default() })
     }
 
-    /// The context in force on this thread: the innermost [`scope`](Context::scope)'s, else [`Context::new`].
+    /// The context in force on this thread: the innermost [`scope`](Context::scope)'s, else [`Context::new`]. Every function that
+    /// computes asks for it first, and returns its error.
     ///
     /// # Errors
-    /// As [`Context::new`].
+    /// As [`Context::new`], outside of a scope.
     pub fn current() -> Result<Self> {
         match CURRENT.with_borrow(Clone::clone) {
             Some(context) => Ok(context),

@@ -91,6 +91,9 @@ pub enum Error {
     },
 
     /// An instruction set was asked for (by `TERSOR_ISA` or by name) that does not exist or that this machine lacks.
+    ///
+    /// Outside of a [`Context::scope`](crate::Context::scope) every function that computes reads `TERSOR_ISA`, and so can return this,
+    /// also where its own list of errors does not name it.
     #[error("{argument} asks for the instruction set {value:?}, but this machine has {available}")]
     Isa {
         /// Who asked: the environment variable or the argument.

@@ -1,11 +1,26 @@
-//! Instruction sets: which ones this machine has, how a generic body is compiled for each, and the micro-kernels written
-//! by hand.
+//! Instruction sets: which ones this machine has, and which of them runs.
 //!
-//! An element-wise operation is **one** generic body, an `Operation`, that lives in the room that owns it; `Isa::run`
-//! compiles it under the features of the instruction set, so that the compiler vectorizes the same source for all of
-//! them. A `Token` hands the body the few things that a compiler does not find by itself (16-bit conversions). This is
-//! also where slices are cut into disjoint pieces for several threads. It is the only module of the library in which
-//! `unsafe` is allowed.
+//! An [`Isa`] is one that this machine was found to have. Nobody needs to choose: [`Context::new`](crate::Context::new) takes the best.
+//! To choose another, set the environment variable `TERSOR_ISA` to its name for a process, or give it to
+//! [`Context::with_isa`](crate::Context::with_isa) for a scope; [`Isa::available`] lists what there is, [`Isa::named`] finds one by its
+//! name, and [`Isa::scalar`] is the reference for all others.
+//!
+//! ```
+//! use tersor::{Context, Isa};
+//!
+//! println!("this machine has {:?}, and runs {}", Isa::available(), Isa::selected()?);
+//! let reference = Context::new()?.with_isa(Isa::named("scalar")?);
+//! assert_eq!(reference.scope(|| Context::current().unwrap().isa()), Isa::scalar());
+//! # Ok::<(), tersor::Error>(())
+//! ```
+
+// Also the micro-kernels written by hand, and how a generic body is compiled for each instruction set.
+//
+// An element-wise operation is **one** generic body, an `Operation`, that lives in the room that owns it; `Isa::run`
+// compiles it under the features of the instruction set, so that the compiler vectorizes the same source for all of
+// them. A `Token` hands the body the few things that a compiler does not find by itself (16-bit conversions). This is
+// also where slices are cut into disjoint pieces for several threads. It is the only module of the library in which
+// `unsafe` is allowed.
 
 #![allow(unsafe_code)]
 // The products of layers are methods of a token like all else; without layers nothing calls them, and a `cfg` at each would say no more.

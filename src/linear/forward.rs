@@ -67,8 +67,8 @@ impl PackedLinear<'_> {
     ///
     /// # Errors
     /// [`Error::Shape`]; for dynamic quantization [`Error::NotFinite`] at the first NaN or
-    /// infinity of `x`; [`Error::Unsupported`] for codes of which the layer has no parameters; [`Error::SizeOverflow`].
-    /// `y` is untouched then.
+    /// infinity of `x`; [`Error::Unsupported`] for codes of which the layer has no parameters; [`Error::SizeOverflow`];
+    /// [`Error::Isa`] as [`Context::current`]. `y` is untouched then.
     pub fn forward<X: Operand, Y: Operand>(
         &self,
         x: ArrayView2<'_, X>,
@@ -108,8 +108,8 @@ impl PackedLinear<'_> {
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Length`] or [`Error::OutOfRange`] for zero points that do not fit,
-    /// [`Error::Unsupported`] for a float format and for int4, whose scales differ between groups of inputs. `y` is untouched
-    /// then.
+    /// [`Error::Unsupported`] for a float format and for int4, whose scales differ between groups of inputs, and
+    /// [`Error::Isa`] as [`Context::current`]. `y` is untouched then.
     pub fn forward_codes<X: Code>(
         &self,
         x: ArrayView2<'_, X>,

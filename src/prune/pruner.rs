@@ -176,6 +176,7 @@ impl<'a, C: Criterion> Pruner<'a, C> {
     /// - [`Error::Shape`], [`Error::Length`]: masks to stay within, or what a criterion holds, that do not fit.
     /// - [`Error::Unsupported`]: no amount where one is needed, an amount for n of m, rows that compete while units span
     ///   rows.
+    /// - [`Error::Isa`]: as [`Context::current`](crate::Context::current).
     pub fn decide_all<E: Element>(&self, weights: &[ArrayViewD<'_, E>]) -> Result<Decisions> {
         decide(self, weights)
     }

@@ -27,7 +27,8 @@ use ndarray::{ArrayBase, DataMut, Dimension};
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] when mask and weights differ in shape, [`Error::OutOfRange`] unless `factor` is in 0..=1. NaN and
+/// [`Error::Shape`] when mask and weights differ in shape, [`Error::OutOfRange`] unless `factor` is in 0..=1,
+/// [`Error::Isa`] as [`Context::current`]. NaN and
 /// infinity among the weights are not looked for: they stay what they are unless the factor is 0.
 pub fn decay_condemned<E, S, D>(mask: &Mask, weights: &mut ArrayBase<S, D>, factor: f32) -> Result<()>
 where

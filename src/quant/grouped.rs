@@ -6,7 +6,8 @@ use ndarray::{Array2, ArrayView2};
 /// int4 codes of weights `[outputs, inputs]`, with a scale, and perhaps a zero point, for each output and group of inputs.
 ///
 /// `weight = scale * (code - zero_point)`, with codes from -8 to 7, rounded to nearest even. A group is `group_size` inputs side
-/// by side; the last of a row may have fewer. A group of zeros (or of numbers too small for a normal scale) has scale 1 and
+/// by side; the last of a row may have fewer. Any size above 0 is quantized, but a layer takes only multiples of 4 and sizes of at least
+/// the number of inputs (`Weights::int4`). A group of zeros (or of numbers too small for a normal scale) has scale 1 and
 /// codes of 0. A weight of 0 always has an exact code.
 ///
 /// ```

@@ -56,6 +56,8 @@ impl Calibration {
     /// With several threads of a rayon pool, measure where the layers will run: inside the pool's `install`, or outside of it.
     /// From outside a call that follows a pause waits for threads of the pool to wake, tens of microseconds.
     ///
+    /// Measure in a release build: a debug build times its own, unoptimized code, and what it predicts is wrong for any other.
+    ///
     /// `progress` is told how many of how many steps are done.
     ///
     /// # Errors
