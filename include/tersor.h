@@ -31,6 +31,9 @@
  *   appended, and programs that were compiled with an older header keep working. A field called reserved is 0.
  * - Threads. No thread is started unless a context asks for it. A const tersor_context may be used by any number of
  *   threads at the same time, and any function may be called on any thread.
+ * - Process. What the machine has is found out once. On Linux with AMX that asks for the use of its registers
+ *   (arch_prctl), after which sigaltstack refuses stacks of less than AT_MINSIGSTKSZ, some 12 KiB; set TERSOR_ISA to
+ *   another instruction set, such as avx512, where that may not be.
  * - Reproducibility. Integer results, masks, 16-bit conversions and optimizer updates are the same bits on every
  *   instruction set and at any number of threads.
  */
@@ -4598,10 +4601,9 @@ tersor_status tersor_calibration_compare(const struct tersor_calibration *calibr
  * From which sparsity on the sparse layer is predicted to be faster than the dense one, whatever the sparsity above it.
  *
  * @param dense         the layer to be faster than
- * @param sparse        the same layer in another format, for as many rows; its sparsity does not matter, and threads may differ
+ * @param sparse        the other, of the same shape or another; its sparsity does not matter
  * @param out_sparsity  receives 0 to 1, or 2 when it never is
- * @return as `tersor_calibration_predict`, for either; `TERSOR_E_OUT_OF_RANGE` also where n, k or m of `sparse` is not that of
- *         `dense`
+ * @return as `tersor_calibration_predict`, for either
  *
  * Since 0.1.
  */

@@ -9,8 +9,8 @@
 //!
 //! What was compressed is run by [`linear`].
 //!
-//! Nothing here has global state: which instruction set runs, and on whose threads, is a [`Context`] that a caller can
-//! set for a scope. A function that computes does so in the current one; so that it cannot run with other instructions than were asked
+//! Nothing here has global state but what is found out of the machine, once ([`Isa`]): which instruction set runs, and on whose threads,
+//! is a [`Context`] that a caller can set for a scope. A function that computes does so in the current one; so that it cannot run with other instructions than were asked
 //! for, any such function can also return [`Error::Isa`] where no scope is in force and the environment variable `TERSOR_ISA` names
 //! an instruction set that does not exist or that this machine lacks. Not every list of errors repeats this.
 //!

@@ -351,10 +351,9 @@ pub unsafe extern "C" fn tersor_calibration_compare(
 /// From which sparsity on the sparse layer is predicted to be faster than the dense one, whatever the sparsity above it.
 ///
 /// @param dense         the layer to be faster than
-/// @param sparse        the same layer in another format, for as many rows; its sparsity does not matter, and threads may differ
+/// @param sparse        the other, of the same shape or another; its sparsity does not matter
 /// @param out_sparsity  receives 0 to 1, or 2 when it never is
-/// @return as `tersor_calibration_predict`, for either; `TERSOR_E_OUT_OF_RANGE` also where n, k or m of `sparse` is not that of
-///         `dense`
+/// @return as `tersor_calibration_predict`, for either
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -372,9 +371,7 @@ pub unsafe extern "C" fn tersor_calibration_pays_from(
         // Whatever is wrong with one of them is found here, under its name.
         in_struct("dense", calibration.predict(&dense))?;
         in_struct("sparse", calibration.predict(&Workload { sparsity: 0.0, ..sparse }))?;
-        let names =
-            [("sparse.outputs", "sparse.n"), ("sparse.inputs", "sparse.k"), ("sparse.rows", "sparse.m")];
-        out.set(calibration.pays_from(&dense, &sparse).renamed(&names)?.unwrap_or(2.0));
+        out.set(calibration.pays_from(&dense, &sparse)?.unwrap_or(2.0));
         Ok(())
     })
 }

@@ -81,23 +81,13 @@ impl Calibration {
     /// From which sparsity on the sparse layer is predicted to be faster than the dense one, whatever the sparsity above it;
     /// `None` if it never is. What `sparse` says of its sparsity does not matter.
     ///
-    /// Both are the same layer, for as many rows, in two formats; threads may differ.
+    /// They may be of different shapes: a large layer that is pruned may replace a smaller dense one.
     ///
     /// # Errors
-    /// As [`predict`](Calibration::predict), for either, and [`Error::OutOfRange`] where outputs, inputs or rows of `sparse` are not
-    /// those of `dense`.
+    /// As [`predict`](Calibration::predict), for either.
     pub fn pays_from(&self, dense: &Workload, sparse: &Workload) -> Result<Option<f64>> {
         const STEPS: u32 = 100;
         let limit = self.predict(dense)?.seconds;
-        for (argument, found, needed) in [
-            ("sparse.outputs", sparse.outputs, dense.outputs),
-            ("sparse.inputs", sparse.inputs, dense.inputs),
-            ("sparse.rows", sparse.rows, dense.rows),
-        ] {
-            if found != needed {
-                return Err(Error::out_of_range(argument, found, format!("{needed}, as in dense")));
-            }
-        }
         let pays = |sparsity: f64| -> Result<bool> {
             Ok(self.predict(&Workload { sparsity, ..*sparse })?.seconds < limit)
         };
