@@ -74,13 +74,13 @@ fn products_are_exact_on_every_instruction_set() {
         seen += layers.iter().filter(|(layer, _)| layer.block() == Some((1, 1))).count();
         for rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 130] {
             let x = random_codes(rows, inputs, 1).map(|&x| x as u8);
-            for (layer, w) in &layers {
-                for zero in [0, 131] {
-                    let expected = product(&x, zero, w);
-                    for context in every_isa() {
-                        let y = context.scope(|| forward_codes(layer, &x, zero));
-                        assert_eq!(y, expected, "{layer:?} {:?} {rows} rows {context:?}", layer.block());
-                    }
+            for (index, (layer, w)) in layers.iter().enumerate() {
+                // Each with each pattern and with each number of rows; both with both would take twice as long under emulation.
+                let zero = if (rows + index).is_multiple_of(2) { 0 } else { 131 };
+                let expected = product(&x, zero, w);
+                for context in every_isa() {
+                    let y = context.scope(|| forward_codes(layer, &x, zero));
+                    assert_eq!(y, expected, "{layer:?} {:?} {rows} rows {context:?}", layer.block());
                 }
             }
         }
