@@ -104,8 +104,12 @@ impl<T: Copy> TileMut<'_, T> {
         let is_whole = row + rows <= self.rows && col + N <= self.cols && self.col_stride == 1;
         let offset = row as isize * self.row_stride + col as isize * self.col_stride;
         let start = self.start.wrapping_offset(offset);
-        let (below, cols) = (self.rows.saturating_sub(row), self.cols.saturating_sub(col));
-        TileStrip { tile: TileMut { start, rows: rows.min(below), cols, ..*self }, below, is_whole }
+        let (from, cols) = (self.rows.saturating_sub(row), self.cols.saturating_sub(col));
+        TileStrip {
+            tile: TileMut { start, rows: from, cols, ..*self },
+            below: from.saturating_sub(rows),
+            is_whole,
+        }
     }
 
     /// Row `row` as a slice; nothing if its elements do not lie side by side.
@@ -156,35 +160,38 @@ impl<T: Copy, const R: usize, const N: usize> TileBlock<'_, T, R, N> {
     }
 }
 
-/// A strip of a tile, whose rows are written one after the other; whether they fit is found out once for all of them.
+/// Rows of a tile that are written one after the other; whether they fit is found out once for all of them.
 pub(crate) struct TileStrip<'a, T, const N: usize> {
+    /// From the next row on.
     tile: TileMut<'a, T>,
-    /// Rows of the tile from the strip's first on.
+    /// Rows of the tile that are below the strip.
     below: usize,
     is_whole: bool,
 }
 
 impl<T: Copy, const N: usize> TileStrip<'_, T, N> {
-    /// Writes row `row` of the strip.
+    /// Writes the next row; nothing after the last.
     #[inline(always)]
-    pub(crate) fn store(&mut self, row: usize, values: [T; N]) {
-        if self.is_whole && row < self.tile.rows {
-            // SAFETY: the tile has the strip's rows and `N` columns, as in `TileMut::store_row`, and its elements side by side.
-            unsafe {
-                let start = self.tile.start.offset(row as isize * self.tile.row_stride);
-                start.cast::<[T; N]>().write_unaligned(values);
-            }
+    pub(crate) fn store_next(&mut self, values: [T; N]) {
+        if self.tile.rows <= self.below {
+            return;
+        }
+        if self.is_whole {
+            // SAFETY: the tile has this row and `N` columns, as in `TileMut::store_row`, and its elements side by side.
+            unsafe { self.tile.start.cast::<[T; N]>().write_unaligned(values) }
         } else {
             // Of a copy, so that only this path has the values in memory.
-            self.tile.store_row(row, 0, &{ values });
+            self.tile.store_row(0, 0, &{ values });
         }
+        self.tile.start = self.tile.start.wrapping_offset(self.tile.row_stride);
+        self.tile.rows -= 1;
     }
 
-    /// Says that row `row`, one of the strip's or below it, will soon be written.
+    /// Says that the row that is `ahead` of the next one, of the strip or below it, will soon be written.
     #[inline(always)]
-    pub(crate) fn expect_store(&self, row: usize) {
-        if self.is_whole && row < self.below {
-            let start = self.tile.start.wrapping_offset(row as isize * self.tile.row_stride).cast::<i8>();
+    pub(crate) fn expect_store(&self, ahead: usize) {
+        if self.is_whole && ahead < self.tile.rows {
+            let start = self.tile.start.wrapping_offset(ahead as isize * self.tile.row_stride).cast::<i8>();
             for line in (0..N * size_of::<T>()).step_by(64) {
                 prefetch::near(start.wrapping_add(line));
             }
@@ -289,13 +296,13 @@ mod tests {
                     for (first, len) in [(0, 2), (2, 2)] {
                         let mut strip = tile.strip::<3>((first, len), 0);
                         for r in 0..3 {
-                            strip.expect_store(r + 1);
-                            strip.store(r, [1, 2, 3].map(|c| (row + first + r) * cols + col + c));
+                            strip.expect_store(1);
+                            strip.store_next([1, 2, 3].map(|c| (row + first + r) * cols + col + c));
                         }
                     }
-                    tile.strip::<3>((0, 1), 0).store(1, [0; 3]);
-                    tile.strip::<3>((100, 1), 0).store(0, [0; 3]);
-                    tile.strip::<3>((0, 1), 100).store(0, [0; 3]);
+                    tile.strip::<3>((0, 0), 0).store_next([0; 3]);
+                    tile.strip::<3>((100, 1), 0).store_next([0; 3]);
+                    tile.strip::<3>((0, 1), 100).store_next([0; 3]);
                 });
                 assert!(view.iter().copied().eq(1..=rows * cols));
             }

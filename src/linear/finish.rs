@@ -269,15 +269,21 @@ impl<const N: usize> Outputs<N> {
         rows: StripParameters<'_>,
         mut strip: TileStrip<'_, F::Out, N>,
     ) {
-        let parameters = rows.scales.iter().zip(rows.zero_points);
-        for (r, (products, (&scale, &zero_point))) in products.iter().zip(parameters).enumerate() {
-            strip.expect_store(r + AHEAD);
-            let centred = match rows.sums.get(r) {
-                Some(sum) => sum.wrapping_sub(zero_point.wrapping_mul(rows.inputs)),
-                None => 0,
-            };
+        let each = products.iter().zip(rows.scales.iter().zip(rows.zero_points));
+        if rows.sums.is_empty() {
+            // Most layers. A loop of its own: what the other one needs would keep its pointers in memory.
+            for (products, (&scale, &zero_point)) in each {
+                strip.expect_store(AHEAD);
+                let row = RowParameters { scale, zero_point, centred: 0 };
+                strip.store_next(self.finish(finish, token, products, row));
+            }
+            return;
+        }
+        for ((products, (&scale, &zero_point)), sum) in each.zip(rows.sums) {
+            strip.expect_store(AHEAD);
+            let centred = sum.wrapping_sub(zero_point.wrapping_mul(rows.inputs));
             let row = RowParameters { scale, zero_point, centred };
-            strip.store(r, self.finish(finish, token, products, row));
+            strip.store_next(self.finish(finish, token, products, row));
         }
     }
 
