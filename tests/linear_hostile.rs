@@ -174,6 +174,23 @@ fn sizes_that_nothing_has_are_refused() {
     }
 }
 
+/// Without outputs a layer of floats may have any number of inputs.
+#[test]
+fn inputs_of_no_outputs_need_no_scratch() {
+    for inputs in [1 << 20, isize::MAX as usize / 8, isize::MAX as usize / 4] {
+        let layer = PackedLinear::new(Array2::<f32>::zeros((0, inputs)).view()).unwrap();
+        assert_eq!(
+            layer.scratch_bytes(0),
+            PackedLinear::from_bytes(layer.as_bytes()).unwrap().scratch_bytes(0)
+        );
+        for context in every_isa() {
+            let (x, mut y) = (Array2::<f32>::zeros((0, inputs)), Array2::<f32>::zeros((0, 0)));
+            context.scope(|| layer.forward(x.view(), y.view_mut())).unwrap();
+        }
+        assert!(layer.scratch_bytes(1 << 44).is_err());
+    }
+}
+
 #[test]
 fn damaged_bytes_say_what_is_wrong() {
     for kind in 0..14 {

@@ -14,7 +14,9 @@ use tersor::quant::{CodeType, Params};
 use tersor::{Context, Error, Isa, bf16, f16};
 
 /// As [`SHAPES`], for spans: groups that are longer than one, and end within one.
-const LONG_SHAPES: [(usize, usize, usize, usize); 8] = [
+const LONG_SHAPES: [(usize, usize, usize, usize); 9] = [
+    // More rows than are turned at a time.
+    (2400, 3, 1000, 128),
     (1, 70, 600, 300),
     (9, 33, 391, 260),
     (1, 33, 391, 260),

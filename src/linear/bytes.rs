@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 const ALIGN: usize = 64;
 
 /// So many bytes, if there is memory for them; else [`Error::SizeOverflow`]. Allocating them would end the process.
-pub(super) fn room(bytes: usize, argument: &'static str, sizes: &[usize]) -> Result<usize> {
+pub(super) fn affordable(bytes: usize, argument: &'static str, sizes: &[usize]) -> Result<usize> {
     // Asked for and given back, untouched: what is allocated next need not be written to be zero.
     let mut asked = Vec::<u8>::new();
     match black_box(&mut asked).try_reserve_exact(bytes) {
@@ -90,12 +90,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_for_what_memory_holds() {
-        assert_eq!(room(0, "weights", &[0, 3]), Ok(0));
-        assert_eq!(room(1000, "weights", &[10, 100]), Ok(1000));
+    fn what_can_be_had_is_what_memory_holds() {
+        assert_eq!(affordable(0, "weights", &[0, 3]), Ok(0));
+        assert_eq!(affordable(1000, "weights", &[10, 100]), Ok(1000));
         let most = isize::MAX as usize;
         let error = Error::SizeOverflow { argument: "weights".into(), sizes: vec![1, most] };
-        assert_eq!(room(most, "weights", &[1, most]), Err(error.clone()));
-        assert_eq!(room(usize::MAX, "weights", &[1, most]), Err(error));
+        assert_eq!(affordable(most, "weights", &[1, most]), Err(error.clone()));
+        assert_eq!(affordable(usize::MAX, "weights", &[1, most]), Err(error));
     }
 }

@@ -62,9 +62,14 @@ pub(super) fn float_piece(rows: usize, inputs: usize) -> (usize, usize) {
 /// Bytes of floats that are turned before they are multiplied: the second cache has them still.
 const STRETCH: usize = 1 << 20;
 
-/// How many rows of so many floats are turned at a time: whole [pieces](float_piece).
-pub(super) fn stretch(inputs: usize) -> usize {
-    (STRETCH / (inputs * 4 * FLOAT_ROWS).max(1)).max(1) * FLOAT_ROWS
+/// Pieces of a stretch, at least: several threads share them, and wait for each other at its end.
+const STRETCH_PIECES: usize = 16;
+
+/// How many rows of so many floats are turned at a time: whole [pieces](float_piece), more of them where a layer has few outputs.
+pub(super) fn stretch(outputs: usize, inputs: usize) -> usize {
+    let near = STRETCH / inputs.saturating_mul(4 * FLOAT_ROWS).max(1);
+    let across = outputs.div_ceil(float_piece(FLOAT_ROWS, inputs).1).max(1);
+    near.max(STRETCH_PIECES.div_ceil(across)) * FLOAT_ROWS
 }
 
 /// The most rows that lie side by side, on any instruction set.

@@ -1,6 +1,6 @@
 //! Running a packed layer: everything is checked, activations are made ready in scratch, then pieces of `y` are computed.
 
-use super::bytes::room;
+use super::bytes::affordable;
 use super::codes::{CodeRows, Spans, StagedBytes};
 use super::finish::{Epilogue, Exact, Finish, Scaled};
 use super::layer::PackedLinear;
@@ -26,25 +26,22 @@ impl PackedLinear<'_> {
         let (inputs, padded) = (self.in_features(), self.padded_inputs());
         // The panels of a blocked layer, on any instruction set, are no wider than those of any other.
         let turned = |rows: usize, cut: Cut| rows.checked_next_multiple_of(cut.most());
+        // Some rows at a time, of an `x` that can exist.
+        let floats = |turned: Option<usize>| {
+            rows.checked_mul(inputs)?.checked_mul(4)?;
+            Scratch::bytes_for(turned?.checked_mul(inputs)?, 4)
+        };
         let bytes = match self.format() {
             Format::Bf16Dot => {
                 bf16_dot::room(rows, self.places()).and_then(|pairs| Scratch::bytes_for(pairs, 4))
             }
             _ if self.is_dense_float() => {
-                let turned = dense::room(rows.min(dense::stretch(inputs)));
-                // All of `x` is something that can exist.
-                let fits = rows.checked_mul(inputs).and_then(|len| len.checked_mul(4)).is_some();
-                turned.filter(|_| fits).and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
+                floats(dense::room(rows.min(dense::stretch(self.out_features(), inputs))))
             }
-            Format::SparseF32 => {
-                let turned = match self.is_blocked() {
-                    true => turned(rows, sparse::float_cut(rows)),
-                    false => turned(rows.min(sparse::stretch(inputs)), sparse::float_cut(rows)),
-                };
-                // All of `x` is something that can exist.
-                let fits = rows.checked_mul(inputs).and_then(|len| len.checked_mul(4)).is_some();
-                turned.filter(|_| fits).and_then(|rows| Scratch::bytes_for(rows.checked_mul(inputs)?, 4))
-            }
+            Format::SparseF32 => floats(match self.is_blocked() {
+                true => turned(rows, sparse::float_cut(rows)),
+                false => turned(rows.min(sparse::stretch(inputs)), sparse::float_cut(rows)),
+            }),
             Format::SparseInt8 if !self.has_bitmaps() => CodeRows::scratch_bytes(rows, padded, self.spans())
                 .and_then(|codes| {
                     Scratch::bytes_for(turned(rows, sparse::int8_cut(rows))?.checked_mul(padded)?, 2)?
@@ -79,7 +76,7 @@ impl PackedLinear<'_> {
         let shape = [x.nrows(), x.ncols()];
         let x = X::source(x);
         let needs_none = self.is_dense_float() && x.as_row().is_some();
-        let bytes = if needs_none { 0 } else { room(self.scratch_bytes(x.rows())?, "x", &shape)? };
+        let bytes = if needs_none { 0 } else { affordable(self.scratch_bytes(x.rows())?, "x", &shape)? };
         self.run(x, Y::written(y), &mut vec![0; bytes])
     }
 
@@ -117,7 +114,7 @@ impl PackedLinear<'_> {
         y: ArrayViewMut2<'_, i32>,
     ) -> Result<()> {
         self.check_codes::<X>(x.dim(), zero_points, y.dim())?;
-        let bytes = room(self.scratch_bytes(x.nrows())?, "x", &[x.nrows(), x.ncols()])?;
+        let bytes = affordable(self.scratch_bytes(x.nrows())?, "x", &[x.nrows(), x.ncols()])?;
         self.run_codes(x, zero_points, y, &mut vec![0; bytes])
     }
 
@@ -187,7 +184,7 @@ impl PackedLinear<'_> {
         }
         self.check_shapes(x, y)?;
         if zero_points.len() > 1 && zero_points.len() != x.0 {
-            let expected = format!("none, 1 or {}, one for each row", x.0);
+            let expected = format!("0, 1 or {}, one for each row", x.0);
             return Err(Error::length("zero_points", zero_points.len(), expected));
         }
         let (lowest, highest) = X::TYPE.limits();
@@ -260,7 +257,8 @@ impl PackedLinear<'_> {
                 if x.rows() == 1 {
                     return multiply(context, self, x.row(context, &mut scratch), y);
                 }
-                let stretch = (dense::stretch(self.in_features()), |rows| dense::cut_for(context, rows));
+                let stretch = dense::stretch(self.out_features(), self.in_features());
+                let stretch = (stretch, |rows| dense::cut_for(context, rows));
                 self.in_stretches(context, x, y, scratch, stretch, multiply);
             }
         }

@@ -1,7 +1,7 @@
 //! The packed layer, in bytes of its own or borrowed.
 
 use super::bitmap;
-use super::bytes::{AlignedBytes, Bytes, room};
+use super::bytes::{AlignedBytes, Bytes, affordable};
 use super::in_place::{write_bias, write_clamp, write_float_input, write_input_params, write_output_params};
 use super::layout::{Format, GROUP, Header, Input, LANES, Quantization, RUN, Sections};
 use super::weights::Weights;
@@ -84,7 +84,7 @@ impl PackedLinear<'static> {
         Error: From<W::Error>,
     {
         let weights = weights.try_into()?;
-        let bytes = room(weights.packed_bytes()?, "weights", &[weights.dim().0, weights.dim().1])?;
+        let bytes = affordable(weights.packed_bytes()?, "weights", &[weights.dim().0, weights.dim().1])?;
         let mut bytes = AlignedBytes::zeros(bytes);
         weights.pack_into(&mut bytes)?;
         let (header, sections) = Header::read(&bytes)?;

@@ -65,8 +65,8 @@ impl Cut {
 /// Lays rows side by side, as `cut` says: `turned[panel][k][row]`.
 pub(super) fn turn_floats(context: &Context, x: &ArrayView2<'_, impl Element>, cut: Cut, turned: &mut [f32]) {
     let (rows, inputs) = x.dim();
-    let shape = (rows.div_ceil(cut.most()), inputs * cut.most());
-    let turned = turned.get_mut(..shape.0 * shape.1).unwrap_or_default();
+    let shape = (rows.div_ceil(cut.most()), inputs.saturating_mul(cut.most()));
+    let turned = turned.get_mut(..shape.0.saturating_mul(shape.1)).unwrap_or_default();
     let Ok(matrix) = ArrayViewMut2::from_shape(shape, turned) else { return };
     for_each_tile(context, matrix, (1, usize::MAX), |(block, _), tile| {
         context.isa().run(Turn { x, cut, first: block * cut.most(), tile });

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::element::private::FloatView;
 use crate::error::{Error, Result};
 use crate::kernels::{Operation, Staged as _, TileMut, Token, for_each_tile};
-use crate::linear::bytes::room;
+use crate::linear::bytes::affordable;
 use crate::linear::codes::{StagedBytes, Staging};
 use crate::linear::layer::PackedLinear;
 use crate::linear::operand::{Operand, Written};
@@ -130,7 +130,7 @@ impl<'a> Conv2d<'a> {
         let (batch, height, width, channels) = x.dim();
         let geometry = check(&self.layer, self.window, self.channels, &x, &y)?;
         let bytes = self.scratch_bytes([batch, height, width])?;
-        let bytes = room(bytes, "x", &[batch, height, width, channels])?;
+        let bytes = affordable(bytes, "x", &[batch, height, width, channels])?;
         self.run(geometry, x, Y::written(y), &mut vec![0; bytes])
     }
 

@@ -6,7 +6,7 @@ use super::{check, check_scratch, for_each_chunk};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kernels::{Group, Operation, TILE, TileMut, Token, for_each_tile};
-use crate::linear::bytes::room;
+use crate::linear::bytes::affordable;
 use crate::linear::finish::{Epilogue, Finish, Outputs, RowParameters, Scaled};
 use crate::linear::layer::PackedLinear;
 use crate::linear::layout::{Format, GROUP};
@@ -118,7 +118,7 @@ impl<'a> DepthwiseConv2d<'a> {
         let (batch, height, width, channels) = x.dim();
         let geometry = check(&self.layer, self.window, self.layer.out_features(), &x, &y)?;
         let bytes = self.scratch_bytes([batch, height, width])?;
-        let bytes = room(bytes, "x", &[batch, height, width, channels])?;
+        let bytes = affordable(bytes, "x", &[batch, height, width, channels])?;
         self.run(&geometry, x, Y::written(y), &mut vec![0; bytes])
     }
 
