@@ -218,15 +218,38 @@ fn inputs_of_a_matrix_unit_are_whole_steps() {
 
 /// A calibration in which all times of a kernel are three times as long.
 fn slower(text: &str, kernel: &str) -> Calibration {
+    changed(text, kernel, |time| 3.0 * time)
+}
+
+/// With other numbers in the lines that begin so.
+fn changed(text: &str, kernel: &str, change: fn(f64) -> f64) -> Calibration {
     let line = |line: &str| match line.strip_prefix(kernel) {
         Some(_) => {
             let (key, numbers) = line.split_once(' ').unwrap();
-            let numbers = numbers.split(' ').map(|word| (3.0 * word.parse::<f64>().unwrap()).to_string());
+            let numbers = numbers.split(' ').map(|word| change(word.parse().unwrap()).to_string());
             format!("{key} {}", numbers.collect::<Vec<_>>().join(" "))
         }
         None => line.to_owned(),
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n").parse().unwrap()
+}
+
+/// What reading weights takes longer from far away counts where they are far away, and not where they are no more than the weights
+/// of the layers whose outputs were measured.
+#[test]
+fn near_weights_wait_for_nothing() {
+    let later = |lines| changed(text(), lines, |time| time + 0.1);
+    let (machine, waiting, several) = (&calibration(), later("int8.stall"), later("int8.rows-stall"));
+    for rows in [1, 8] {
+        let layer = |outputs| Workload { rows, ..Workload::new(Format::Int8, outputs, 1024) };
+        let waiting = if rows == 1 { &waiting } else { &several };
+        for outputs in [32, 256, 480] {
+            assert_eq!(seconds(machine, &layer(outputs)), seconds(waiting, &layer(outputs)), "{outputs}");
+        }
+        let [some, all] =
+            [768, 8192].map(|outputs| seconds(waiting, &layer(outputs)) - seconds(machine, &layer(outputs)));
+        assert!(some > 0.0 && all > 11.0 * some, "{some} {all}");
+    }
 }
 
 /// Wide blocks: what a matrix unit took of them where there is one, else what blocks of 16x4 take.

@@ -149,12 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn one_value_that_is_far_off_moves_no_others() {
+    fn a_value_that_is_far_off_moves_its_neighbours_at_most() {
         let fit = |values: &[f64]| fit_rising(values);
         assert!(fit(&[]).is_empty());
         assert_eq!(fit(&[1.0, 2.0, 2.0, 5.0]), [1.0, 2.0, 2.0, 5.0]);
         assert_eq!(fit(&[1000.0, 12.0, 13.0, 14.0]), [12.0, 12.0, 13.0, 14.0]);
         assert_eq!(fit(&[2.0, 4.0, 900.0, 12.0, 14.0]), [2.0, 4.0, 12.0, 12.0, 14.0]);
+        assert_eq!(fit(&[2.0, 4.0, 0.0, 12.0, 14.0]), [2.0, 2.0, 2.0, 12.0, 14.0]);
         assert_eq!(fit(&[2.0, 4.0, 6.0, 12.0, 0.0]), [2.0, 4.0, 6.0, 6.0, 6.0]);
         let mut grid = Grid::new(&[&[1.0, 2.0, 3.0], &[1.0, 2.0]]);
         grid.values_mut().copy_from_slice(&[90.0, 5.0, 3.0, 3.0, 4.0, 6.0]);
