@@ -32,8 +32,8 @@
  * - Threads. No thread is started unless a context asks for it. A const tersor_context may be used by any number of
  *   threads at the same time, and any function may be called on any thread.
  * - Process. What the machine has is found out once. On Linux with AMX that asks for the use of its registers
- *   (arch_prctl), after which sigaltstack refuses stacks of less than AT_MINSIGSTKSZ, some 12 KiB; set TERSOR_ISA to
- *   another instruction set, such as avx512, where that may not be.
+ *   (arch_prctl), after which sigaltstack refuses stacks of less than AT_MINSIGSTKSZ, some 12 KiB. Where that may not
+ *   be, set TERSOR_ISA to another instruction set, such as avx512, and do not call tersor_isa_name, which finds out all.
  * - Reproducibility. Integer results, masks, 16-bit conversions and optimizer updates are the same bits on every
  *   instruction set and at any number of threads.
  */

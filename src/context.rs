@@ -42,7 +42,7 @@ impl Context {
     }
 
     /// The context in force on this thread: the innermost [`scope`](Context::scope)'s, else [`Context::new`]. Every function that
-    /// computes asks for it first, and returns its error.
+    /// computes asks for it, and returns its error.
     ///
     /// # Errors
     /// As [`Context::new`], outside of a scope.

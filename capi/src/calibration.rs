@@ -396,13 +396,14 @@ impl tersor_workload {
 
 /// The failure with the names of the fields of the struct that is passed as `argument`.
 fn in_struct<T>(argument: &str, result: tersor::Result<T>) -> Result<T, Failure> {
-    const FIELDS: [(&str, &[&str]); 8] = [
+    const FIELDS: [(&str, &[&str]); 9] = [
         ("sparsity", &["sparsity"]),
         ("block", &["block_outputs", "block_inputs"]),
         ("threads", &["threads"]),
         ("group_size", &["group_size"]),
         ("in_features", &["k"]),
         ("weights", &["n", "k"]),
+        ("the number of weights", &["n", "k"]),
         ("x", &["m", "k"]),
         ("y", &["m", "n"]),
     ];

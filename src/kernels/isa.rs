@@ -43,8 +43,8 @@ pub(crate) enum Level {
 ///
 /// Linux gives AMX's registers to a process that asks for them, which looking for the best does (`arch_prctl`); elsewhere there is no
 /// `amx` yet. It does not where a thread has an alternate signal stack of less than `AT_MINSIGSTKSZ` (some 12 KiB), and where it did, it
-/// refuses such stacks from then on (`sigaltstack`). Where `TERSOR_ISA` names another instruction set nothing is asked, until
-/// [`Isa::available`] or [`Isa::detected`] is called.
+/// refuses such stacks from then on (`sigaltstack`). Where `TERSOR_ISA` names another instruction set nothing is asked, but
+/// by [`Isa::available`], by [`Isa::detected`], and by [`Isa::named`] for `amx` or what does not exist.
 /// Under `avx512` and `amx` sparse int8 layers also use VBMI2 where the processor has it; results are the same without.
 ///
 /// The environment variable `TERSOR_ISA` forces one for a process, [`Context::with_isa`](crate::Context::with_isa) for

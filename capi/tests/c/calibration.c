@@ -138,6 +138,8 @@ static void test_refusals(const tersor_calibration *calibration) {
     BAD(k, 100000, TERSOR_E_OUT_OF_RANGE, "workload.k is 100000");
     BAD(n, SIZE_MAX, TERSOR_E_SIZE_OVERFLOW, "workload.n x workload.k: [");
     BAD(m, SIZE_MAX, TERSOR_E_SIZE_OVERFLOW, "workload.m x workload.k: [");
+    bad.format = TERSOR_FORMAT_SPARSE_F32, bad.sparsity = 0, bad.n = 1 << 20;
+    BAD(k, 65536, TERSOR_E_OUT_OF_RANGE, "workload.n x workload.k is 4294967296");
     BAD(reserved, 1, TERSOR_E_OUT_OF_RANGE, "workload.reserved is 1");
     BAD(struct_size, 4, TERSOR_E_STRUCT_SIZE, "workload.struct_size is 4");
 
