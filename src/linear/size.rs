@@ -115,7 +115,8 @@ mod tests {
                     zero_points.as_ref().map(|zero_points| zero_points.view()),
                 );
                 let affine = zero == Some(1) && k > 0;
-                assert_eq!(Format::int4_packed_bytes(n, k, group_size, affine), weights.packed_bytes());
+                let packed = weights.packed_bytes().unwrap();
+                assert_eq!(Format::int4_packed_bytes(n, k, group_size, affine), Ok(packed));
             }
         }
         assert!(Format::Int4.packed_bytes(8, 8, false).is_err());
