@@ -14,7 +14,7 @@
 //! # Ok::<(), tersor::Error>(())
 //! ```
 
-// Also the micro-kernels written by hand, and how a generic body is compiled for each instruction set.
+// Here are the micro-kernels written by hand as well, and what compiles a generic body for each instruction set.
 //
 // An element-wise operation is **one** generic body, an `Operation`, that lives in the room that owns it; `Isa::run`
 // compiles it under the features of the instruction set, so that the compiler vectorizes the same source for all of
